@@ -1,0 +1,26 @@
+"""The operator table: every operator by the name that programs use, and every primitive by its name in graphs.
+
+A family is one module; adding an operator adds one class to one of them, and this table finds it.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from netdsl.ir.opdef import Operator, Primitive
+from netdsl.ops import activation, constant, convolution
+
+_FAMILIES = (constant, convolution, activation)
+
+_DEFINED = [
+    definition
+    for module in _FAMILIES
+    for definition in vars(module).values()
+    if isinstance(definition, type) and issubclass(definition, Operator) and definition.__module__ == module.__name__ and "name" in vars(definition)
+]
+
+#: What programs call, by name. Internal primitives are not among them.
+OPERATORS = MappingProxyType({d.name: d for d in _DEFINED if d.family != "internal"})
+
+#: What stands in graphs, by name.
+PRIMITIVES: MappingProxyType[str, type[Primitive]] = MappingProxyType({d.name: d for d in _DEFINED if issubclass(d, Primitive)})

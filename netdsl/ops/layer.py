@@ -1,0 +1,61 @@
+"""The context in which an operator's `call` runs: parameters and nodes under one layer's path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from netdsl.ir.build import GraphBuilder
+from netdsl.ir.dims import Dim, to_text
+from netdsl.ir.graph import Value
+from netdsl.ir.initializer import Initializer
+from netdsl.ir.opdef import OpError, Primitive
+from netdsl.ir.types import Array, DType, NDArrayAny
+from netdsl.ops.constant import Cast, Constant, DimensionValue
+from netdsl.source import Place
+
+
+class Layer:
+    """The `LayerContext` of one layer: its nodes and parameters go to a builder under the layer's path."""
+
+    def __init__(self, builder: GraphBuilder, path: str, place: Place | None = None, *, frozen: bool = False) -> None:
+        self.builder = builder
+        self.path = path
+        self.place = place
+        self.frozen = frozen
+
+    def parameter(
+        self, name: str, shape: Sequence[Dim], initializer: Initializer, *, dtype: DType, buffer: bool = False
+    ) -> Value:
+        for dim in shape:
+            if not isinstance(dim, int):
+                raise OpError(
+                    f"the parameter {self.path}.{name} would have the symbolic dimension {to_text(dim)}; parameters need integers",
+                    help="give the input's dimension a number, or the symbol one with --set",
+                )
+        made = self.builder.parameter(
+            f"{self.path}.{name}",
+            shape,
+            initializer,
+            dtype=dtype,
+            kind="buffer" if buffer else "parameter",
+            trainable=not (buffer or self.frozen),
+            place=self.place,
+        )
+        return made.value
+
+    def emit(self, op: Primitive, *inputs: Value) -> Value:
+        return self.builder.emit(op, *inputs, path=self.path, place=self.place)
+
+    def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]:
+        return self.builder.node(op, *inputs, path=self.path, place=self.place).outputs
+
+    def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value:
+        return self.emit(Constant(Array(np.asarray(value).astype(dtype.numpy))))
+
+    def dimension(self, dim: Dim, dtype: DType) -> Value:
+        if isinstance(dim, int):
+            return self.constant(dim, dtype)
+        value = self.emit(DimensionValue(dim))
+        return value if dtype is DType.int64 else self.emit(Cast(dtype), value)
