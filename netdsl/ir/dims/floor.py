@@ -1,0 +1,241 @@
+"""Floor division, max and min of polynomials, brought into canonical form.
+
+For a positive integer k, with X the terms that are not constant and c the constant:
+
+- floor((k*Q + R) / k) = Q + floor(R / k): coefficients of R lie in (-k/2, k/2], its constant in [0, k);
+- floor((g*X + c) / (g*k)) = floor((X + floor(c/g)) / k);
+- floor(P / k) = -1 - floor((-P - 1) / k): the first coefficient that tells is positive; for k = 2 the constant is 0;
+- floor((floor(A/a) + S) / k) = floor((A + a*S) / (a*k)), and back where S is not constant, so that both spellings of
+  floor((H//2 + W//2) / 2) meet.
+
+The third rule turns the ceiling (H + 1)//2 into H - H//2, which `shortened` undoes before nested floors are merged and
+before a dimension is printed.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+from netdsl.ir.dims.bounds import atom_bounds, lower, upper
+from netdsl.ir.dims.terms import (
+    Extremum,
+    Floor,
+    Mono,
+    Symbol,
+    Terms,
+    ZeroDivisorError,
+    add,
+    as_constant,
+    checked,
+    constant,
+    divide,
+    floors_of,
+    make_extremum,
+    make_floor,
+    mul,
+    order,
+    raw_text,
+    replace,
+    scaled,
+    shift,
+    without,
+)
+
+Undo = list[tuple[Floor, Terms]]
+
+
+def floor_div(num: Terms, den: Terms) -> Terms:
+    """floor(num / den). Raises ZeroDivisorError where `den` is not proved to be positive or negative."""
+    value = as_constant(den)
+    if value is not None:
+        if value == 0:
+            raise ZeroDivisorError("division by zero")
+        return _by_int(num, value) if value > 0 else _by_int(scaled(num, -1), -value)
+    if (lower(den) or 0) > 0:
+        return _by_terms(num, den)
+    high = upper(den)
+    if high is not None and high < 0:
+        return _by_terms(scaled(num, -1), scaled(den, -1))
+    raise ZeroDivisorError("division by an expression that may be zero")
+
+
+def _residue(terms: Terms, k: int) -> Terms:
+    """`terms` modulo k: the constant in [0, k), the other coefficients in (-k/2, k/2]."""
+    result: Terms = {}
+    for mono, value in terms.items():
+        value %= k
+        if mono and 2 * value > k:
+            value -= k
+        if value:
+            result[mono] = value
+    return result
+
+
+def _quotient(terms: Terms, rest: Terms, k: int) -> Terms:
+    return {mono: value // k for mono, value in add(terms, rest, -1).items()}
+
+
+def _by_int(num: Terms, k: int, merge: bool = True) -> Terms:
+    if k == 1:
+        return num
+    if merge and (flat := _flattened(num, k)) is not None:
+        return flat
+    rest = _residue(num, k)
+    whole = _quotient(num, rest, k)
+    if as_constant(rest) is not None:
+        return whole
+    common = gcd(k, *(value for mono, value in rest.items() if mono))
+    if common > 1:
+        rest = checked({mono: v for mono, value in rest.items() if (v := value // common)})
+        return add(whole, _by_int(rest, k // common, merge))
+    return add(whole, _settled(rest, k, merge))
+
+
+def _flattened(num: Terms, k: int) -> Terms | None:
+    """floor(num / k) where a floor in `num` merges with the division; else None."""
+    short, undo = shortened(num, k)
+    rest = _residue(short, k)
+    flat = _merged(rest, k)
+    if flat is None:
+        return None
+    whole = _quotient(short, rest, k)
+    for atom, original in undo:
+        whole, flat = replace(whole, atom, original), (replace(flat[0], atom, original), flat[1])
+    return add(whole, floor_div(*flat))
+
+
+def _merged(rest: Terms, k: int) -> tuple[Terms, Terms] | None:
+    """(n, d) with floor(n / d) == floor(rest / k)."""
+    for atom in floors_of(rest):
+        value = rest.get((atom,))
+        divisor = as_constant(atom.den)
+        others = {mono: v for mono, v in rest.items() if mono != (atom,)}
+        if divisor is None:
+            if value == 1 and as_constant(others) is not None:
+                return add(atom.num, scaled(atom.den, others.get((), 0))), scaled(atom.den, k)
+        elif value == 1:
+            return add(atom.num, scaled(others, divisor)), constant(divisor * k)
+        elif value == -1:
+            return shift(add(scaled(others, divisor), atom.num, -1), divisor - 1), constant(divisor * k)
+    return None
+
+
+def _settled(rest: Terms, k: int, merge: bool) -> Terms:
+    """floor(rest / k) for a residue whose coefficients and k have no common factor."""
+    telling = next((rest[m] for m in sorted(rest, key=order) if m and 2 * rest[m] != k), None)
+    if (rest.get((), 0) == 1) if telling is None else telling < 0:
+        flipped = shift(scaled(rest, -1), -1)
+        return shift(scaled(_by_int(flipped, k, merge), -1), -1)
+    common = max(gcd(value, k) for mono, value in rest.items() if mono)
+    if common > 1:
+        outer = {mono: v // common for mono, v in rest.items() if not mono or v % common == 0}
+        inner = {mono: v for mono, v in rest.items() if mono and v % common}
+        inner = shift(inner, rest.get((), 0) % common)
+        outer = {mono: v for mono, v in outer.items() if v}
+        return _by_int(add(outer, _by_int(inner, common)), k // common, merge=False)
+    if any(not isinstance(a, Symbol) for mono in rest for a in mono):
+        low, high = lower(rest), upper(rest)
+        if low is not None and high is not None and low // k == high // k:
+            return constant(low // k)
+    return {(make_floor(rest, constant(k)),): 1}
+
+
+def shortened(terms: Terms, k: int | None = None) -> tuple[Terms, Undo]:
+    """Fewer terms of the same value (modulo k, if given), by writing floors as what a ceiling leaves over.
+
+    The new atoms are not canonical: the second result says what to put back for each of them.
+    """
+    undo: Undo = []
+    for atom in floors_of(terms):
+        if len(terms) < 2:
+            break
+        divisor = as_constant(atom.den)
+        if divisor is None:
+            continue
+        flipped = {mono: -v % divisor for mono, v in atom.num.items() if mono}
+        spread = {mono: (flipped[mono] + v) // divisor for mono, v in atom.num.items() if mono}
+        spread = {mono: v for mono, v in spread.items() if v}
+        other = make_floor(shift(flipped, divisor - 1 - atom.num.get((), 0)), atom.den)
+        found = replace(terms, atom, add(spread, {(other,): 1}, -1))
+        if _count(found, k) < _count(terms, k):
+            terms = found
+            undo.append((other, add(spread, {(atom,): 1}, -1)))
+    return terms, undo
+
+
+def _count(terms: Terms, k: int | None) -> int:
+    return len(terms) if k is None else sum(1 for mono, value in terms.items() if mono and value % k)
+
+
+def _by_terms(num: Terms, den: Terms) -> Terms:
+    """floor(num / den) for den > 0 that is not constant."""
+    whole, rest = divide(num, den)
+    if not rest:
+        return whole
+    reduced = _cancelled(rest, den)
+    if reduced is not None:
+        return add(whole, floor_div(*reduced))
+    low = lower(rest)
+    if low is not None and low >= 0 and (lower(add(den, rest, -1)) or 0) > 0:
+        return whole
+    if _leads_negative(rest, den):
+        return shift(add(whole, _by_terms(shift(scaled(rest, -1), -1), den), -1), -1)
+    for atom in floors_of(rest):
+        if rest.get((atom,)) == 1 and len(rest) == 1 + (() in rest):
+            merged = add(atom.num, scaled(atom.den, rest.get((), 0)))
+            return add(whole, floor_div(merged, mul(atom.den, den)))
+    return add(whole, {(make_floor(rest, den),): 1})
+
+
+def _leads_negative(rest: Terms, den: Terms) -> bool:
+    """Whether the first term of `rest` that division by `den` cannot change is negative."""
+    lead = min(den, key=order)
+    telling = next((m for m in sorted(rest, key=order) if without(m, lead) is None), None)
+    return telling is not None and rest[telling] < 0
+
+
+def _cancelled(num: Terms, den: Terms) -> tuple[Terms, Terms] | None:
+    """Numerator and denominator without their common positive factor; None where there is none."""
+    common = gcd(*(value for mono, value in num.items() if mono), *den.values())
+    if common > 1:
+        smaller = {mono: v for mono, value in num.items() if (v := value // common)}
+        return smaller, {mono: value // common for mono, value in den.items()}
+    monos = [*num, *den]
+    for atom in monos[0]:
+        if all(atom in mono for mono in monos) and (atom_bounds(atom)[0] or 0) > 0:
+            return _divided(num, (atom,)), _divided(den, (atom,))
+    return None
+
+
+def _divided(terms: Terms, part: Mono) -> Terms:
+    return {left: value for mono, value in terms.items() if (left := without(mono, part)) is not None}
+
+
+def extremum(kind: str, operands: list[Terms]) -> Terms:
+    """The largest or smallest of the operands; those that another one provably dominates are left out."""
+    sign = 1 if kind == "max" else -1
+    kept: list[Terms] = []
+    for operand in _spread(kind, operands):
+        if any(_low(scaled(add(k, operand, -1), sign)) >= 0 for k in kept):
+            continue
+        kept = [k for k in kept if _low(scaled(add(operand, k, -1), sign)) < 0]
+        kept.append(operand)
+    if len(kept) == 1:
+        return kept[0]
+    return {(make_extremum(kind, tuple(sorted(kept, key=raw_text))),): 1}
+
+
+def _low(terms: Terms) -> int:
+    found = lower(terms)
+    return -1 if found is None else found
+
+
+def _spread(kind: str, operands: list[Terms]) -> list[Terms]:
+    """The operands, with those of a max inside a max in its place."""
+    result: list[Terms] = []
+    for operand in operands:
+        mono = next(iter(operand), ())
+        atom = mono[0] if len(operand) == 1 and len(mono) == 1 and operand[mono] == 1 else None
+        inner = atom.args if isinstance(atom, Extremum) and atom.kind == kind else (operand,)
+        result.extend(inner)
+    return result
