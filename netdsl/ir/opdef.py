@@ -114,6 +114,35 @@ class Emitter(Protocol):
         """ONNX's code of an element type, for Cast and the like."""
 
 
+class GradientContext(Protocol):
+    """What `Primitive.gradient` may do: emit graph nodes after the forward ones."""
+
+    def wants(self, value: Value) -> bool:
+        """Whether a gradient with respect to this value is of use."""
+
+    def emit(self, op: Primitive, *inputs: Value) -> Value: ...
+
+    def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]: ...
+
+    def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value: ...
+
+    def dimension(self, dim: Dim, dtype: DType) -> Value: ...
+
+
+class TrainingContext(GradientContext, Protocol):
+    """What `Primitive.training` may do: emit the form that a node takes while it is trained."""
+
+    def update(self, buffer: Value, value: Value) -> None:
+        """The buffer's value after the step."""
+
+    def random(self, type: TensorType) -> Value:
+        """Uniform numbers in [0, 1), other ones for each call and each step, a function of the step's seed alone."""
+
+
+class NotDifferentiable(Exception):
+    """The operator has no gradient; the driver points at its place of use."""
+
+
 class Operator:
     """What a program calls. Subclasses are never instantiated unless they are primitives.
 
@@ -168,6 +197,15 @@ class Primitive(Operator):
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str | tuple[str, ...]:
         """The ONNX form of a node in opsets 17 to 26: the names of its outputs."""
         raise TypeError(f"{self.name} has no ONNX form")
+
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        """The outputs' values in training mode, or None where the node is the same in both modes (the default)."""
+        return None
+
+    def gradient(self, cx: GradientContext, node: Node, *outputs: Value | None) -> Sequence[Value | None]:
+        """The gradient of the loss for each input, from that for each output (None: the loss does not depend on it). Entries
+        for inputs that `cx.wants` not are ignored and may be None. Raises NotDifferentiable (the default)."""
+        raise NotDifferentiable
 
     def bind(self, env: dict[str, int]) -> Self:
         """The same operator with symbols replaced by integers."""

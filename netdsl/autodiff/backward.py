@@ -1,0 +1,79 @@
+"""Reverse-mode differentiation: the nodes that compute a scalar's gradients, after those that compute the scalar.
+
+Each node's rule (`Primitive.gradient`) is called once, in reverse order, with the sum of what its users contributed
+(Griewank & Walther 2008, "Evaluating Derivatives", algorithm 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from netdsl.autodiff.extend import Extension
+from netdsl.diagnostics import DiagnosticError, error
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import NotDifferentiable
+from netdsl.ops.arithmetic import Add
+
+
+class Gradients:
+    """The `GradientContext` of one backward sweep."""
+
+    def __init__(self, extension: Extension, nodes: Sequence[Node], sources: Iterable[Value]) -> None:
+        self._extension = extension
+        self._dependent = dependents(nodes, sources)
+        self.emit = extension.emit
+        self.emit_all = extension.emit_all
+        self.constant = extension.constant
+        self.dimension = extension.dimension
+
+    def wants(self, value: Value) -> bool:
+        return value in self._dependent
+
+
+def dependents(nodes: Sequence[Node], sources: Iterable[Value]) -> set[Value]:
+    """The sources and every float value computed from one of them."""
+    found = set(sources)
+    for node in nodes:
+        if any(v in found for v in node.inputs):
+            found.update(v for v in node.outputs if v.dtype.is_float)
+    return found
+
+
+def backward(
+    extension: Extension, nodes: Sequence[Node], seeds: Mapping[Value, Value], sources: Sequence[Value]
+) -> dict[Value, Value]:
+    """Appends the gradient nodes of `nodes` to the extension.
+
+    `seeds` gives the gradient that each end value starts with (1, or the loss scale, for the loss). Returns the gradient of
+    every source that the seeds' values depend on, of the source's own type. Raises DiagnosticError at an operator that has
+    no gradient and stands between the two.
+    """
+    cx = Gradients(extension, nodes, sources)
+    found: dict[Value, Value] = dict(seeds)
+    for node in reversed(nodes):
+        grads = [found.pop(v, None) if v not in sources else found.get(v) for v in node.outputs]
+        if all(g is None for g in grads) or not any(cx.wants(v) for v in node.inputs):
+            continue
+        extension.at(f"{node.path}.gradient", node.place)
+        for value, grad in zip(node.inputs, _rule(cx, node, grads), strict=True):
+            if grad is not None and cx.wants(value):
+                found[value] = extension.emit(Add(), found[value], grad) if value in found else grad
+    return {v: found[v] for v in sources if v in found}
+
+
+def _rule(cx: Gradients, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    try:
+        return node.op.gradient(cx, node, *grads)
+    except NotDifferentiable:
+        span = node.place.span if node.place else None
+        raise DiagnosticError(
+            [
+                error(
+                    "not-differentiable",
+                    f"{node.op.name} at {node.path} has no gradient, and the loss depends on trained parameters through it",
+                    span,
+                    path=node.place.path if node.place else "",
+                    help="keep it out of the loss, or freeze the layers before it",
+                )
+            ]
+        ) from None
