@@ -26,7 +26,6 @@ from netdsl.ir.dims.terms import (
     ZeroDivisorError,
     add,
     as_constant,
-    checked,
     constant,
     divide,
     floors_of,
@@ -80,21 +79,22 @@ def _by_int(num: Terms, k: int, merge: bool = True) -> Terms:
         return num
     if merge and (flat := _flattened(num, k)) is not None:
         return flat
+    common = gcd(k, *(value for mono, value in num.items() if mono))
+    if common > 1:
+        return _by_int({mono: v for mono, value in num.items() if (v := value // common)}, k // common, merge)
     rest = _residue(num, k)
     whole = _quotient(num, rest, k)
-    if as_constant(rest) is not None:
-        return whole
-    common = gcd(k, *(value for mono, value in rest.items() if mono))
-    if common > 1:
-        rest = checked({mono: v for mono, value in rest.items() if (v := value // common)})
-        return add(whole, _by_int(rest, k // common, merge))
-    return add(whole, _settled(rest, k, merge))
+    return whole if as_constant(rest) is not None else add(whole, _settled(rest, k, merge))
 
 
 def _flattened(num: Terms, k: int) -> Terms | None:
     """floor(num / k) where a floor in `num` merges with the division; else None."""
     short, undo = shortened(num, k)
     rest = _residue(short, k)
+    if k == 2:  # 1 and -1 are the same residue: the sign as written leads to ceilings of ceilings
+        rest = {mono: -1 if mono and short[mono] < 0 else value for mono, value in rest.items()}
+    if _is_opposite(rest):
+        return shift(scaled(_by_int(shift(scaled(num, -1), -1), k), -1), -1)
     flat = _merged(rest, k)
     if flat is None:
         return None
@@ -102,6 +102,15 @@ def _flattened(num: Terms, k: int) -> Terms | None:
     for atom, original in undo:
         whole, flat = replace(whole, atom, original), (replace(flat[0], atom, original), flat[1])
     return add(whole, floor_div(*flat))
+
+
+def _is_opposite(terms: Terms) -> bool:
+    """Whether this is c - floor(A / B), B not constant, which merges with its sign turned."""
+    monos = [mono for mono in terms if mono]
+    if len(monos) != 1 or len(monos[0]) != 1 or terms[monos[0]] != -1:
+        return False
+    atom = monos[0][0]
+    return isinstance(atom, Floor) and as_constant(atom.den) is None
 
 
 def _merged(rest: Terms, k: int) -> tuple[Terms, Terms] | None:
@@ -178,8 +187,9 @@ def _by_terms(num: Terms, den: Terms) -> Terms:
     low = lower(rest)
     if low is not None and low >= 0 and (lower(add(den, rest, -1)) or 0) > 0:
         return whole
-    if _leads_negative(rest, den):
-        return shift(add(whole, _by_terms(shift(scaled(rest, -1), -1), den), -1), -1)
+    added, flipped = divide(shift(scaled(rest, -1), -1), den)
+    if _rank(flipped, den) < _rank(rest, den):
+        return shift(add(add(whole, added, -1), _by_terms(flipped, den), -1), -1)
     for atom in floors_of(rest):
         if rest.get((atom,)) == 1 and len(rest) == 1 + (() in rest):
             merged = add(atom.num, scaled(atom.den, rest.get((), 0)))
@@ -187,11 +197,11 @@ def _by_terms(num: Terms, den: Terms) -> Terms:
     return add(whole, {(make_floor(rest, den),): 1})
 
 
-def _leads_negative(rest: Terms, den: Terms) -> bool:
-    """Whether the first term of `rest` that division by `den` cannot change is negative."""
+def _rank(rest: Terms, den: Terms) -> tuple[bool, str]:
+    """Tells which of a numerator and its opposite is kept: the one whose first term beyond `den` is positive."""
     lead = min(den, key=order)
     telling = next((m for m in sorted(rest, key=order) if without(m, lead) is None), None)
-    return telling is not None and rest[telling] < 0
+    return telling is not None and rest[telling] < 0, raw_text(rest)
 
 
 def _cancelled(num: Terms, den: Terms) -> tuple[Terms, Terms] | None:
