@@ -1,0 +1,81 @@
+"""Which passes run, in which order, until when.
+
+A level is a tuple of passes. They run in rounds until a round changes nothing, at most `MAX_ROUNDS` times; a pass that has
+already seen a graph and left it alone does not look at it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from netdsl.ir.graph import Graph
+from netdsl.ir.verify import verify
+from netdsl.ops import PRIMITIVES
+from netdsl.passes.base import Pass
+from netdsl.passes.dead_code import DeadCode
+from netdsl.passes.log import RewriteLog
+
+MAX_ROUNDS = 8
+
+_CLEAN_UP: tuple[Pass, ...] = (DeadCode(),)
+
+#: Level 0: no rewrites. 1: clean-ups and batch-norm folding. 2: everything that lowers the cost.
+PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType({0: (), 1: _CLEAN_UP, 2: _CLEAN_UP})
+
+#: Every pass by its name, in the order of level 2.
+PASSES: Mapping[str, Pass] = MappingProxyType({p.name: p for p in PIPELINES[2]})
+
+Hook = Callable[[str, Graph], None]
+
+
+class PassOrderError(Exception):
+    """A pipeline that breaks the order that its passes declare: a fault of the compiler."""
+
+
+def check_order(passes: tuple[Pass, ...]) -> None:
+    """Raises PassOrderError unless every pass comes after those that it names in `after`."""
+    seen: set[str] = set()
+    for one in passes:
+        if missing := [name for name in one.after if name not in seen]:
+            raise PassOrderError(f"{one.name} must run after {', '.join(missing)}")
+        seen.add(one.name)
+
+
+def optimize(
+    graph: Graph, level: int = 2, log: RewriteLog | None = None, *, check: bool | None = None, after: Hook | None = None
+) -> Graph:
+    """The graph that computes the same with less work.
+
+    `check` verifies the graph between passes (the default: where NETDSL_VERIFY=1). `after` is called with the name of
+    every pass that changed the graph, and the graph.
+    """
+    passes = PIPELINES[level]
+    check_order(passes)
+    return run_passes(graph, passes, log if log is not None else RewriteLog(), check=check, after=after)
+
+
+def run_passes(
+    graph: Graph, passes: tuple[Pass, ...], log: RewriteLog, *, check: bool | None = None, after: Hook | None = None
+) -> Graph:
+    """Rounds of these passes until nothing changes."""
+    check = os.environ.get("NETDSL_VERIFY") == "1" if check is None else check
+    left_alone: dict[str, Graph] = {}
+    for _ in range(MAX_ROUNDS):
+        before = graph
+        for one in passes:
+            if left_alone.get(one.name) is graph:
+                continue
+            result = one.run(graph, log)
+            if result is not graph:
+                if check:
+                    verify(result, PRIMITIVES)
+                if after is not None:
+                    after(one.name, result)
+            else:
+                left_alone[one.name] = result
+            graph = result
+        if graph is before:
+            break
+    return graph
