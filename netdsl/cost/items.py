@@ -10,8 +10,10 @@ from netdsl.ir.types import TensorType
 
 
 def for_one_item(graph: Graph) -> Graph:
-    """The graph with 1 put for every symbol that leads an input's shape (axis 0): the batch of one item that figures are
-    for. Other symbols stay, and costs are formulas in them."""
+    """The graph with 1 put for every symbol that leads an input's shape (axis 0): figures are for a batch of one item.
+
+    Other symbols stay, and costs are formulas in them.
+    """
     leading = (v.shape[0] for v in graph.inputs if v.shape)
     return with_symbols(graph, {name: 1 for dim in leading if isinstance(dim, Expr) for name in sorted(dim.symbols)})
 

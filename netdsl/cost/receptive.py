@@ -1,9 +1,9 @@
 """Receptive fields: which input pixels an element of a value can see (Araujo et al. 2019, Distill).
 
-Position `i` of a value's spatial axis sees `size` input pixels from `i * stride + offset` on; a negative offset lies in
-the padding. Fields are accumulated exactly, as fractions, through the operators' `reach`. Where branches join, the field is
-the smallest that holds those of all of them. Past an operator that sees everything (global pooling, a dense layer over a
-flattened image) the field is the whole input.
+Position `i` of a value's spatial axis sees `size` input pixels from `i * stride + offset` on; a negative offset lies
+in the padding. Fields are accumulated exactly, as fractions, through the operators' `reach`. Where branches join, the
+field is the smallest that holds those of all of them. Past an operator that sees everything (global pooling, a dense
+layer over a flattened image) the field is the whole input.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from netdsl.ir.reach import Axis, Reach
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """Per spatial axis: `size` in input pixels (None: the whole of an axis of symbolic size), the `stride` between the fields
-    of neighbouring positions (0: all see the same), and `offset`, the left edge of the first position's field."""
+    """Per spatial axis: `size` in input pixels (None: the whole of an axis of symbolic size), the `stride` between the
+    fields of neighbouring positions (0: all see the same), and `offset`, the left edge of the first position's."""
 
     size: tuple[int | None, ...]
     stride: tuple[Fraction, ...]

@@ -1,8 +1,8 @@
 """What a pass is.
 
-A pass is a frozen dataclass with a name and the names of the passes that must have run before it. `run` returns the same
-object when nothing changed. Most passes are `Peephole`s: `match` looks at one node and returns what it found, a refusal
-with its reason, or None; `rewrite` is then a pure construction.
+A pass is a frozen dataclass with a name and the names of the passes that must have run before it. `run` returns the
+same object when nothing changed. Most passes are `Peephole`s: `match` looks at one node and returns what it found, a
+refusal with its reason, or None; `rewrite` is then a pure construction.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Match = TypeVar("Match")
 
 
 class Peephole(Pass, Generic[Match]):
-    """A pass that looks at nodes of some operators one by one. A `Match` is whatever `match` wants `rewrite` to know."""
+    """A pass that looks at nodes of some operators one by one. A `Match` is whatever `rewrite` has to know."""
 
     targets: ClassVar[tuple[type[Primitive], ...]]
 
@@ -65,9 +65,10 @@ class Peephole(Pass, Generic[Match]):
         if not any(isinstance(n.op, self.targets) for n in graph.nodes):
             return graph
         rw = Rewriter(graph)
-        done: list[tuple[Node, Done]] = []
+        what = ""
 
         def rule(node: Node) -> Sequence[Value] | None:
+            nonlocal what
             if not isinstance(node.op, self.targets):
                 return None
             parts = self.match(rw, node)
@@ -76,11 +77,12 @@ class Peephole(Pass, Generic[Match]):
             if isinstance(parts, Refused):
                 log.add(Refusal(self.name, node.path, node.place, parts.reason))
                 return None
-            result = self.rewrite(rw, node, parts)
-            done.append((node, result))
-            return result.values
+            done = self.rewrite(rw, node, parts)
+            what = done.what
+            return done.values
 
-        rw.sweep(
-            rule, lambda: log.add(Rewrite(self.name, done[-1][0].path, done[-1][0].place, done[-1][1].what, rw.saved))
-        )
+        def after(node: Node) -> None:
+            log.add(Rewrite(self.name, node.path, node.place, what, rw.saved))
+
+        rw.sweep(rule, after)
         return rw.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from netdsl.cost import node_cost
 from netdsl.ir.graph import Graph
 from netdsl.passes.base import Pass
 from netdsl.passes.log import Rewrite, RewriteLog, Savings
@@ -19,7 +20,7 @@ class DeadCode(Pass):
         kept = []
         for node in reversed(graph.nodes):
             if wanted.isdisjoint(node.outputs):
-                cost = node.op.cost([v.type for v in node.inputs], [v.type for v in node.outputs])
+                cost = node_cost(node)
                 runs = not all(v in graph.constants for v in node.outputs)
                 saved = Savings(cost.macs, cost.flops, 1) if runs else Savings()
                 log.add(

@@ -11,8 +11,8 @@ from netdsl.source import Place
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What a rewrite took away: MACs, FLOPs (2 per MAC and every other operation), nodes that run, bytes of weights in the
-    file. Negative: it added some."""
+    """What a rewrite took away: MACs, FLOPs (2 per MAC and every other operation), nodes that run, bytes of weights in
+    the file. Negative: it added some."""
 
     macs: Dim = 0
     flops: Dim = 0

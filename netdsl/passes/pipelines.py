@@ -1,7 +1,7 @@
 """Which passes run, in which order, until when.
 
-A level is a tuple of passes. They run in rounds until a round changes nothing, at most `MAX_ROUNDS` times; a pass that has
-already seen a graph and left it alone does not look at it again.
+A level is a tuple of passes. They run in rounds until a round changes nothing, at most `MAX_ROUNDS` times; a pass that
+has already seen a graph and left it alone does not look at it again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rebuilds a graph front to back, with use counts, so that one sweep sees what it has itself rewritten.
 
-A pass looks at each node in turn, upwards through `producer`, and returns None to keep it or the values that stand for its
-outputs. Chains of rewrites (Conv -> BN -> BN) finish in one sweep; every step is constant time, a sweep is linear.
+A pass looks at each node in turn, upwards through `producer`, and returns None to keep it or the values that stand for
+its outputs. Chains of rewrites (Conv -> BN -> BN) finish in one sweep; every step is constant time, a sweep is linear.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from netdsl.cost import node_cost
 from netdsl.ir.build import NameSpace, infer_types
 from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Graph, Node, Output, Value
@@ -94,8 +95,9 @@ class Rewriter:
         self._account(node, -1)
         return outputs
 
-    def sweep(self, rule: Rule, after: Callable[[], None] = lambda: None) -> None:
-        """Visits every node, constants first, with its operands as rewritten so far; `after` each rewrite, when `saved` is known."""
+    def sweep(self, rule: Rule, after: Callable[[Node], None] = lambda node: None) -> None:
+        """Visits every node, constants first, with its operands as rewritten so far; `after` is called with each node
+        that was replaced, when `saved` is known."""
         running = []
         for node in self.graph.nodes:
             if self._is_constant_node(node):
@@ -123,7 +125,7 @@ class Rewriter:
 
     # Inside ------------------------------------------------------------------------------------------------------
 
-    def _visit(self, old: Node, rule: Rule, after: Callable[[], None]) -> None:
+    def _visit(self, old: Node, rule: Rule, after: Callable[[Node], None]) -> None:
         inputs = tuple(self._current(v) for v in old.inputs)
         same = all(a is b for a, b in zip(inputs, old.inputs, strict=True))
         node = old if same else replace(old, inputs=inputs)
@@ -136,7 +138,7 @@ class Rewriter:
         for before, value in zip(node.outputs, values, strict=True):
             self._redirect(before, value)
         self._remove(node)
-        after()
+        after(node)
 
     def _redirect(self, before: Value, after: Value) -> None:
         self._new[before] = after
@@ -200,7 +202,7 @@ class Rewriter:
         """Adds what a node that runs costs to the savings (`sign` 1: it is gone, -1: it is new)."""
         if self._is_constant_node(node):
             return
-        cost = node.op.cost([v.type for v in node.inputs], [v.type for v in node.outputs])
+        cost = node_cost(node)
         self._saved += Savings(sign * cost.macs, sign * cost.flops, sign)
         for value in node.inputs:
             if self.is_constant(value):
