@@ -1,0 +1,38 @@
+"""netdsl: a declarative language for neural networks, compiled to optimised ONNX.
+
+    import netdsl
+    model = netdsl.compile("resnet50.net", set={"classes": 10})
+    model.save("resnet50.onnx")
+
+Names are imported when first used, so that `import netdsl` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netdsl.api import Model, compile, compile_source
+    from netdsl.diagnostics import DiagnosticError
+
+__version__ = "0.1.0"
+__all__ = ["DiagnosticError", "Model", "__version__", "compile", "compile_source"]
+
+_HOMES = {
+    "DiagnosticError": "netdsl.diagnostics",
+    "Model": "netdsl.api",
+    "compile": "netdsl.api",
+    "compile_source": "netdsl.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netdsl' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What a network costs, in every form that people and programs read."""
