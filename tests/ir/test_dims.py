@@ -313,13 +313,35 @@ def test_decide_never_contradicts_evaluation(left: Both, right: Both, env: dict[
         assert answer is decide(op, left[1](env), right[1](env))
 
 
-@settings(max_examples=200, deadline=None)
-@given(TREES, st.integers(1, 12), st.integers(-20, 20), st.integers(1, 12))
-def test_equal_however_written(tree: Both, first: int, offset: int, second: int) -> None:
-    dim = tree[0]
+COEFFICIENTS = st.integers(-12, 12)
+LINEAR = st.builds(lambda x, y, z: x * H + y * W + z, COEFFICIENTS, COEFFICIENTS, COEFFICIENTS)
+DIVISORS = st.integers(1, 12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINEAR, DIVISORS, COEFFICIENTS, DIVISORS)
+def test_equal_however_written(dim: Dim, first: int, offset: int, second: int) -> None:
     assert (dim // first + offset) // second == (dim + offset * first) // (first * second)
     assert (dim + first * offset) // first == dim // first + offset
     assert second * dim // (second * first) == dim // first
     assert dim % first == dim - first * (dim // first)
-    assert -(-dim // first) == (dim + first - 1) // first
-    assert (dim + first * dim) // first == dim // first + dim
+    assert -(-dim // first) == ceil_div(dim, first) == (dim + first - 1) // first
+    assert (dim + first * W) // first == dim // first + W
+
+
+@settings(max_examples=100, deadline=None)
+@given(LINEAR, st.lists(st.tuples(COEFFICIENTS, st.integers(1, 4)), max_size=6))
+def test_a_chain_of_strided_layers_is_one_floor(dim: Dim, layers: list[tuple[int, int]]) -> None:
+    at_once, divisor, chained = dim, 1, dim
+    for offset, stride in layers:
+        chained = (chained + offset) // stride
+        at_once, divisor = at_once + offset * divisor, divisor * stride
+    assert chained == at_once // divisor
+
+
+@settings(max_examples=100, deadline=None)
+@given(TREES, DIVISORS, DIVISORS)
+def test_decide_never_denies_an_identity(tree: Both, first: int, second: int) -> None:
+    dim = tree[0]
+    assert decide("==", dim // first // second, dim // (first * second)) is not False
+    assert decide("==", ceil_div(dim, first), (dim + first - 1) // first) is not False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netdsl.ir.dims.decide import decide
+from netdsl.ir.dims.decide import decide, proved_natural
 from netdsl.ir.dims.expr import Dim, Expr, unwrap, wrap
 from netdsl.ir.dims.floor import extremum
 from netdsl.ir.dims.rebuild import names_of, rebuilt, value_of
@@ -23,7 +23,8 @@ def substitute(dim: Dim, env: Mapping[str, Dim]) -> Dim:
     """
     if not isinstance(dim, Expr) or dim.symbols.isdisjoint(env):
         return dim
-    return wrap(rebuilt(dim.terms, {name: unwrap(value) for name, value in env.items() if name in dim.symbols}))
+    values = {name: unwrap(value) for name, value in env.items() if name in dim.symbols}
+    return wrap(rebuilt(dim.terms, values, proved_natural))
 
 
 def evaluate(dim: Dim, env: Mapping[str, int]) -> int:
@@ -84,20 +85,14 @@ def dim_max(a: Dim, b: Dim) -> Dim:
     """The larger; where that depends on the symbols, an expression that prints as `max(a, b)`."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
-    order = decide(">=", a, b)
-    if order is None:
-        return wrap(extremum("max", [unwrap(a), unwrap(b)]))
-    return a if order else b
+    return wrap(extremum("max", [unwrap(a), unwrap(b)], proved_natural))
 
 
 def dim_min(a: Dim, b: Dim) -> Dim:
     """The smaller; where that depends on the symbols, an expression that prints as `min(a, b)`."""
     if isinstance(a, int) and isinstance(b, int):
         return min(a, b)
-    order = decide("<=", a, b)
-    if order is None:
-        return wrap(extremum("min", [unwrap(a), unwrap(b)]))
-    return a if order else b
+    return wrap(extremum("min", [unwrap(a), unwrap(b)], proved_natural))
 
 
 def solve(pattern: Dim, actual: Dim, env: Mapping[str, Dim]) -> Dim | None:

@@ -14,7 +14,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Literal
 
 from netdsl.ir.dims.bounds import lower, upper
-from netdsl.ir.dims.expr import Dim, Expr, unwrap
+from netdsl.ir.dims.expr import Dim, Expr, unwrap, wrap
 from netdsl.ir.dims.rebuild import names_of, rebuilt, value_of
 from netdsl.ir.dims.terms import DimError, Extremum, Floor, Symbol, Terms, add, as_constant, make_symbol, scaled, shift
 
@@ -44,6 +44,11 @@ def _decide(op: Op, a: Dim, b: Dim) -> bool | None:
     if op in ("<=", ">"):
         return _negated(_is_natural(scaled(difference, -1)), op == ">")
     return _negated(_is_natural(difference), op == "<")
+
+
+def proved_natural(terms: Terms) -> bool:
+    """Whether terms >= 0 for all values."""
+    return decide(">=", wrap(terms), 0) is True
 
 
 def _negated(answer: bool | None, negate: bool) -> bool | None:

@@ -5,8 +5,10 @@ For a positive integer k, with X the terms that are not constant and c the const
 - floor((k*Q + R) / k) = Q + floor(R / k): coefficients of R lie in (-k/2, k/2], its constant in [0, k);
 - floor((g*X + c) / (g*k)) = floor((X + floor(c/g)) / k);
 - floor(P / k) = -1 - floor((-P - 1) / k): the first coefficient that tells is positive; for k = 2 the constant is 0;
-- floor((floor(A/a) + S) / k) = floor((A + a*S) / (a*k)), and back where S is not constant, so that both spellings of
-  floor((H//2 + W//2) / 2) meet.
+- floor((floor(A/a) + S) / k) = floor((A + a*S) / (a*k)), and back where S holds a floor too (`_unmerged`).
+
+Any chain of strided layers over an axis c*H + d thus is one floor, however it is written. Rarer identities between
+several floors (Hermite's: H//3 + (H + 1)//3 + (H + 2)//3 = H) are left to `decide`, which proves them by cases.
 
 The third rule turns the ceiling (H + 1)//2 into H - H//2, which `shortened` undoes before nested floors are merged and
 before a dimension is printed.
@@ -14,6 +16,7 @@ before a dimension is printed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 
 from netdsl.ir.dims.bounds import atom_bounds, lower, upper
@@ -135,18 +138,30 @@ def _settled(rest: Terms, k: int, merge: bool) -> Terms:
     if (rest.get((), 0) == 1) if telling is None else telling < 0:
         flipped = shift(scaled(rest, -1), -1)
         return shift(scaled(_by_int(flipped, k, merge), -1), -1)
-    common = max(gcd(value, k) for mono, value in rest.items() if mono)
-    if common > 1:
-        outer = {mono: v // common for mono, v in rest.items() if not mono or v % common == 0}
-        inner = {mono: v for mono, v in rest.items() if mono and v % common}
-        inner = shift(inner, rest.get((), 0) % common)
-        outer = {mono: v for mono, v in outer.items() if v}
+    split = _unmerged(rest, k)
+    if split is not None:
+        inner, outer, common = split
         return _by_int(add(outer, _by_int(inner, common)), k // common, merge=False)
     if any(not isinstance(a, Symbol) for mono in rest for a in mono):
         low, high = lower(rest), upper(rest)
         if low is not None and high is not None and low // k == high // k:
             return constant(low // k)
     return {(make_floor(rest, constant(k)),): 1}
+
+
+def _unmerged(rest: Terms, k: int) -> tuple[Terms, Terms, int] | None:
+    """(i, o, g) with floor(rest / k) == floor((floor(i / g) + o) / (k / g)), where o holds a floor.
+
+    Of floor((H//2 + W//2) / 2) either floor could merge; this undoes both in the same way.
+    """
+    common = max(gcd(value, k) for mono, value in rest.items() if mono)
+    outer = {mono: q for mono, v in rest.items() if (q := v // common) and (not mono or v % common == 0)}
+    if common == 1 or not any(True for _ in floors_of(outer)):
+        return None
+    if any(as_constant(atom.den) is None for atom in floors_of(rest)):
+        return None
+    inner = {mono: v for mono, v in rest.items() if mono and v % common}
+    return shift(inner, rest.get((), 0) % common), outer, common
 
 
 def shortened(terms: Terms, k: int | None = None) -> tuple[Terms, Undo]:
@@ -184,8 +199,7 @@ def _by_terms(num: Terms, den: Terms) -> Terms:
     reduced = _cancelled(rest, den)
     if reduced is not None:
         return add(whole, floor_div(*reduced))
-    low = lower(rest)
-    if low is not None and low >= 0 and (lower(add(den, rest, -1)) or 0) > 0:
+    if natural(rest) and natural(shift(add(den, rest, -1), -1)):
         return whole
     added, flipped = divide(shift(scaled(rest, -1), -1), den)
     if _rank(flipped, den) < _rank(rest, den):
@@ -221,23 +235,24 @@ def _divided(terms: Terms, part: Mono) -> Terms:
     return {left: value for mono, value in terms.items() if (left := without(mono, part)) is not None}
 
 
-def extremum(kind: str, operands: list[Terms]) -> Terms:
-    """The largest or smallest of the operands; those that another one provably dominates are left out."""
+def natural(terms: Terms) -> bool:
+    """Whether bounds prove terms >= 0."""
+    low = lower(terms)
+    return low is not None and low >= 0
+
+
+def extremum(kind: str, operands: list[Terms], natural: Callable[[Terms], bool] = natural) -> Terms:
+    """The largest or smallest of the operands; those that another one dominates, as `natural` proves, are left out."""
     sign = 1 if kind == "max" else -1
     kept: list[Terms] = []
     for operand in _spread(kind, operands):
-        if any(_low(scaled(add(k, operand, -1), sign)) >= 0 for k in kept):
+        if any(natural(scaled(add(k, operand, -1), sign)) for k in kept):
             continue
-        kept = [k for k in kept if _low(scaled(add(operand, k, -1), sign)) < 0]
+        kept = [k for k in kept if not natural(scaled(add(operand, k, -1), sign))]
         kept.append(operand)
     if len(kept) == 1:
         return kept[0]
     return {(make_extremum(kind, tuple(sorted(kept, key=raw_text))),): 1}
-
-
-def _low(terms: Terms) -> int:
-    found = lower(terms)
-    return -1 if found is None else found
 
 
 def _spread(kind: str, operands: list[Terms]) -> list[Terms]:

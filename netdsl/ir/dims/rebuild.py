@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from netdsl.ir.dims.floor import extremum, floor_div
+from netdsl.ir.dims.floor import extremum, floor_div, natural
 from netdsl.ir.dims.terms import Atom, Extremum, Floor, Symbol, Terms, add, mul
 
 
@@ -33,8 +33,8 @@ def _atom_value(atom: Atom, env: Mapping[str, int]) -> int:
     return max(values) if atom.kind == "max" else min(values)
 
 
-def rebuilt(terms: Terms, env: Mapping[str, Terms]) -> Terms:
-    """`terms` with polynomials put for symbols, all at once."""
+def rebuilt(terms: Terms, env: Mapping[str, Terms], natural: Callable[[Terms], bool] = natural) -> Terms:
+    """`terms` with polynomials put for symbols, all at once; `natural` simplifies max and min."""
     if names_of(terms).isdisjoint(env):
         return terms
     result: Terms = {}
@@ -43,18 +43,18 @@ def rebuilt(terms: Terms, env: Mapping[str, Terms]) -> Terms:
         part: Terms = {(): value}
         for atom in mono:
             if atom not in known:
-                known[atom] = _atom_rebuilt(atom, env)
+                known[atom] = _atom_rebuilt(atom, env, natural)
             part = mul(part, known[atom])
         result = add(result, part)
     return result
 
 
-def _atom_rebuilt(atom: Atom, env: Mapping[str, Terms]) -> Terms:
+def _atom_rebuilt(atom: Atom, env: Mapping[str, Terms], natural: Callable[[Terms], bool]) -> Terms:
     if isinstance(atom, Symbol):
         return env.get(atom.name, {(atom,): 1})
     if atom.names.isdisjoint(env):
         return {(atom,): 1}
     if isinstance(atom, Floor):
-        return floor_div(rebuilt(atom.num, env), rebuilt(atom.den, env))
+        return floor_div(rebuilt(atom.num, env, natural), rebuilt(atom.den, env, natural))
     assert isinstance(atom, Extremum)
-    return extremum(atom.kind, [rebuilt(arg, env) for arg in atom.args])
+    return extremum(atom.kind, [rebuilt(arg, env, natural) for arg in atom.args], natural)
