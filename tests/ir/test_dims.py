@@ -117,7 +117,21 @@ def test_parse_knows_the_operators_of_the_language() -> None:
     assert parse_dim("- -3") == 3
 
 
-UNREADABLE = ["", "H +", "H $ 2", "(H", "H)", "2 H", "H ** -1", "max(H", "H // 0", "H,W", "(" * 500]
+UNREADABLE = [
+    "",
+    "H +",
+    "H $ 2",
+    "(H",
+    "H)",
+    "2 H",
+    "H ** -1",
+    "max(H",
+    "H // 0",
+    "H,W",
+    "(" * 500,
+    "9" * 9999,
+    "2**99999",
+]
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
@@ -148,6 +162,9 @@ def test_limits() -> None:
         _ = (H + 1) ** 100_000
     with pytest.raises(DimError, match="too large"):
         _nested(1000)
+    huge = 2**4095 * H * (W - 1)
+    assert decide(">=", huge, 0) is True
+    assert decide(">", huge + N, 3 * N) is None
 
 
 def _nested(count: int) -> Dim:

@@ -28,7 +28,10 @@ _ROUNDS = 3  # floors inside floors that are replaced by their quotients
 
 def lower(terms: Terms, rounds: int = _ROUNDS) -> int | None:
     """A number that `terms` never falls below, None if none was found."""
-    best = _shifted(terms)
+    try:
+        best = _shifted(terms)
+    except DimError:  # coefficients near the limit
+        best = None
     if rounds and any(True for _ in floors_of(terms)):
         for negative_only in (True, False):
             try:

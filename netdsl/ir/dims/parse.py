@@ -10,6 +10,8 @@ from netdsl.ir.dims.terms import DimError
 
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*)|(\*\*|//|[-+*%(),]))")
 _MAX_DEPTH = 100
+_MAX_DIGITS = 2000
+_MAX_EXPONENT = 4096
 
 
 def parse_dim(text: str) -> Dim:
@@ -82,15 +84,18 @@ class _Parser:
         self.advance()
         if not self.token.isdigit():
             raise self.error("no exponent")
-        exponent = int(self.advance())
-        if exponent > 4096:
-            raise DimError("the expression is too large: an exponent above 4096")
+        digits = self.advance()
+        exponent = int(digits) if len(digits) < 5 else _MAX_EXPONENT + 1
+        if exponent > _MAX_EXPONENT:
+            raise DimError(f"the expression is too large: an exponent above {_MAX_EXPONENT}")
         result: Dim = base**exponent
         return result
 
     def primary(self) -> Dim:
         token = self.token
         if token.isdigit():
+            if len(token) > _MAX_DIGITS:
+                raise DimError(f"the expression is too large: a number of {len(token)} digits")
             return int(self.advance())
         if token == "(":
             return self.group()
