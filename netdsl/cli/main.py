@@ -85,8 +85,11 @@ class CommandLine(click.Group):
             return status if isinstance(status, int) else 0
         except (click.Abort, KeyboardInterrupt):
             return INTERRUPTED
-        except click.ClickException as error:
+        except click.UsageError as error:
             error.show()
+            return error.exit_code
+        except click.ClickException as error:
+            console.error(error.format_message())
             return error.exit_code
         except BrokenPipeError:
             _discard_stdout()

@@ -1,0 +1,87 @@
+"""What `netdsl compile` says when it is done, and what `--explain` lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netdsl.api import Model
+from netdsl.cost import for_one_item, node_cost
+from netdsl.ir.dims import Dim, to_text
+from netdsl.ir.graph import Graph
+from netdsl.passes import Rewrite, RewriteLog, Savings
+
+
+def summary(model: Model, source: str, path: Path, seconds: float) -> str:
+    """Lines of figures before and after, one for each pass that did something."""
+    before, after = model.source_graph, model.graph
+    parameters = sum((p.value.type.size for p in before.parameters if p.kind == "parameter"), 0)
+    lines = [
+        f"{source}: {model.name} -> {path}",
+        f"  parameters  {_figure(parameters)}",
+        f"  MACs        {_figure(macs(before))} -> {_figure(macs(after))}",
+        f"  nodes       {_figure(nodes(before))} -> {_figure(nodes(after))}",
+        *(f"  {line}" for line in pass_lines(model.log)),
+        f"  {_size(written(path))}, opset {model.opset}, {seconds:.2f} s",
+    ]
+    return "\n".join(lines)
+
+
+def pass_lines(log: RewriteLog) -> list[str]:
+    """`fold-batch-norm: 53 rewrites, saves 53 nodes, …`, in the order in which the passes first did something."""
+    rewrites: dict[str, list[Rewrite]] = {}
+    for rewrite in log.rewrites:
+        rewrites.setdefault(rewrite.pass_name, []).append(rewrite)
+    refused: dict[str, int] = {}
+    for refusal in log.refusals:
+        refused[refusal.pass_name] = refused.get(refusal.pass_name, 0) + 1
+    lines = []
+    for name in dict.fromkeys((*rewrites, *refused)):
+        done = rewrites.get(name, [])
+        saved = str(sum((r.saved for r in done), Savings()))
+        parts = [_count(len(done), "rewrite")] if done else []
+        parts += [f"saves {saved}"] if saved else []
+        parts += [f"{refused[name]} refused"] if name in refused else []
+        lines.append(f"{name}: {', '.join(parts)}")
+    return lines
+
+
+def explanation(log: RewriteLog) -> str:
+    """Every rewrite and refusal, a line each, in the order in which they happened."""
+    return "\n".join(str(entry) for entry in log.entries) or "no rewrites, no refusals"
+
+
+def macs(graph: Graph) -> Dim:
+    """MACs of one item."""
+    item = for_one_item(graph)
+    return sum((node_cost(n).macs for n in item.nodes if not _is_constant(item, n.outputs[0])), 0)
+
+
+def nodes(graph: Graph) -> int:
+    """Nodes that run: weight arithmetic does not."""
+    return sum(not _is_constant(graph, n.outputs[0]) for n in graph.nodes)
+
+
+def _is_constant(graph: Graph, value: object) -> bool:
+    return value in graph.constants
+
+
+def written(path: Path) -> int:
+    """Bytes of the model and of its external data."""
+    data = path.with_name(path.name + ".data")
+    beside = data.stat().st_size if data.exists() and data.stat().st_mtime >= path.stat().st_mtime - 60 else 0
+    return path.stat().st_size + beside
+
+
+def _figure(value: Dim) -> str:
+    return f"{value:,}" if isinstance(value, int) else to_text(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _size(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"
