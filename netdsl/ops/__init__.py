@@ -8,9 +8,43 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from netdsl.ir.opdef import Operator, Primitive
-from netdsl.ops import activation, constant, convolution
+from netdsl.ops import (
+    activation,
+    arithmetic,
+    batch_norm,
+    comparison,
+    constant,
+    convolution,
+    dense,
+    global_pooling,
+    joining,
+    pooling,
+    reduction,
+    regularisation,
+    selection,
+    shape,
+    smooth,
+    unary,
+)
 
-_FAMILIES = (constant, convolution, activation)
+_FAMILIES = (
+    constant,
+    convolution,
+    activation,
+    arithmetic,
+    comparison,
+    smooth,
+    reduction,
+    regularisation,
+    selection,
+    unary,
+    batch_norm,
+    dense,
+    global_pooling,
+    joining,
+    pooling,
+    shape,
+)
 
 _DEFINED = [
     definition

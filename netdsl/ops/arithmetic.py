@@ -1,0 +1,261 @@
+"""Arithmetic on tensors: what `+ - * / // % **` mean, and the joins `add multiply maximum minimum`. Costs: see
+`activation`.
+
+All broadcast as NumPy does. Element types never mix; a plain number takes the tensor's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+
+from netdsl.ir.arguments import OPERANDS, Param
+from netdsl.ir.graph import Value
+from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, ShapeError
+from netdsl.ir.types import DType, TensorType
+from netdsl.ops.comparison import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual
+from netdsl.ops.elementwise import FLOATS, SMALL_WIDENED, Binary, Numeric, Operand, check_number, operands
+from netdsl.ops.unary import Neg
+
+FAMILY = "arithmetic"
+
+
+def chain(cx: LayerContext, op: type[Binary], label: str, inputs: Sequence[Operand]) -> Value:
+    """`op` over all operands from left to right. Raises OpError unless there is a tensor among them."""
+    first, *rest = operands(cx, label, inputs)
+    for other in rest:
+        first = cx.emit(op(), first, other)
+    return first
+
+
+@dataclass(frozen=True)
+class Join(Binary):
+    """A binary primitive that a program calls with any number of operands; several make a chain, from left to right."""
+
+    family: ClassVar[str] = FAMILY
+    signature: ClassVar[tuple[Param, ...]] = (Param("inputs", OPERANDS),)
+    commutative: ClassVar[bool] = True
+    flops_per_element: ClassVar[int] = 1
+
+    @classmethod
+    def call(cls, cx: LayerContext, inputs: Sequence[Operand]) -> Value:  # type: ignore[override]  # variadic
+        return chain(cx, cls, cls.name, inputs)
+
+
+@dataclass(frozen=True)
+class Add(Join):
+    """Sum of tensors and numbers: `add(a, b, …)`, `a + b`."""
+
+    name: ClassVar[str] = "add"
+    reference: ClassVar[str] = "ONNX Add"
+    onnx: ClassVar[str] = "Add"
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.add(a, b)
+
+
+@dataclass(frozen=True)
+class Mul(Binary):
+    """Product of two operands, `a * b`."""
+
+    name: ClassVar[str] = "mul"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "ONNX Mul"
+    onnx: ClassVar[str] = "Mul"
+    commutative: ClassVar[bool] = True
+    flops_per_element: ClassVar[int] = 1
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.multiply(a, b)
+
+
+class Multiply(Operator):
+    """Product of tensors and numbers: `multiply(a, b, …)`; in graphs a chain of `mul`, as from `a * b`."""
+
+    name: ClassVar[str] = "multiply"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "ONNX Mul"
+    signature: ClassVar[tuple[Param, ...]] = (Param("inputs", OPERANDS),)
+
+    @classmethod
+    def call(cls, cx: LayerContext, inputs: Sequence[Operand]) -> Value:
+        return chain(cx, Mul, cls.name, inputs)
+
+
+@dataclass(frozen=True)
+class Maximum(Join):
+    """The largest of tensors and numbers, element by element."""
+
+    name: ClassVar[str] = "maximum"
+    reference: ClassVar[str] = "ONNX Max"
+    onnx: ClassVar[str] = "Max"
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.maximum(a, b)
+
+
+@dataclass(frozen=True)
+class Minimum(Join):
+    """The smallest of tensors and numbers, element by element."""
+
+    name: ClassVar[str] = "minimum"
+    reference: ClassVar[str] = "ONNX Min"
+    onnx: ClassVar[str] = "Min"
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.minimum(a, b)
+
+
+@dataclass(frozen=True)
+class Sub(Binary):
+    """Difference, `a - b`."""
+
+    name: ClassVar[str] = "sub"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "ONNX Sub"
+    onnx: ClassVar[str] = "Sub"
+    flops_per_element: ClassVar[int] = 1
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.subtract(a, b)
+
+
+@dataclass(frozen=True)
+class Div(Binary):
+    """Quotient of floats, `a / b`. Integers are refused: `//` is their quotient."""
+
+    name: ClassVar[str] = "div"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "ONNX Div"
+    onnx: ClassVar[str] = "Div"
+    flops_per_element: ClassVar[int] = 1
+
+    def check(self, x: TensorType) -> None:
+        if x.dtype not in FLOATS:
+            raise ShapeError(
+                f"div: / needs float tensors, found {x}",
+                help="cast(x, float32) / y, or x // y for the quotient rounded down",
+            )
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.divide(a, b)
+
+
+class _Floored(Binary):
+    """Refuses a plain 0 as an integer's divisor, on which ONNX runtimes stop the process."""
+
+    @classmethod
+    def call(cls, cx: LayerContext, a: Operand, b: Operand) -> Value:
+        if isinstance(a, Value) and a.dtype.is_integer and not isinstance(b, Value) and b == 0:
+            raise OpError(f"{cls.name}: division of {a.type} by zero", argument="b")
+        return super().call(cx, a, b)
+
+    @staticmethod
+    def _opposed(cx: Emitter, dtype: DType, a: str, b: str) -> tuple[str, str]:
+        """C's remainder of a / b, and whether its sign is not the divisor's (it is never so for a remainder of 0)."""
+        rest = cx.emit("Mod", a, b, fmod=1)
+        return rest, cx.emit("Less", cx.emit("Mul", rest, cx.emit("Sign", b)), cx.scalar(0, dtype))
+
+
+@dataclass(frozen=True)
+class Mod(_Floored):
+    """Remainder with the divisor's sign, `a % b` as in Python: `a - b * floor(a / b)`, exact."""
+
+    name: ClassVar[str] = "mod"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "Python %; ONNX Mod"
+    flops_per_element: ClassVar[int] = 4
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.remainder(a, b)
+
+    def form(self, cx: Emitter, dtype: DType, a: str, b: str) -> str:
+        if dtype.is_integer:
+            return cx.emit("Mod", a, b, fmod=0)
+        rest, opposed = self._opposed(cx, dtype, a, b)
+        return cx.emit("Where", opposed, cx.emit("Add", rest, b), rest)
+
+
+@dataclass(frozen=True)
+class FloorDiv(_Floored):
+    """Quotient rounded down, `a // b` as in Python: floats stay floats, and `a == b * (a // b) + a % b`."""
+
+    name: ClassVar[str] = "floor_div"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "Python //; ONNX Div and Mod"
+    flops_per_element: ClassVar[int] = 2
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.floor_divide(a, b)
+
+    def form(self, cx: Emitter, dtype: DType, a: str, b: str) -> str:
+        if dtype is DType.uint8:
+            return cx.emit("Div", a, b)
+        if dtype.is_integer:  # ONNX rounds integers towards zero
+            _, opposed = self._opposed(cx, dtype, a, b)
+            return cx.emit("Sub", cx.emit("Div", a, b), cx.emit("Cast", opposed, to=cx.onnx_type(dtype)))
+        # a - a % b is a multiple of b, but for rounding; a / b itself may be rounded up to an integer.
+        whole = cx.emit("Round", cx.emit("Div", cx.emit("Sub", a, Mod().form(cx, dtype, a, b)), b))
+        by_zero = cx.emit("Equal", b, cx.scalar(0, dtype))
+        return cx.emit("Where", by_zero, cx.emit("Div", a, b), whole)
+
+
+@dataclass(frozen=True)
+class Pow(Binary):
+    """Power, `a ** b`, in the operands' element type; integers to a negative number are refused."""
+
+    name: ClassVar[str] = "pow"
+    family: ClassVar[str] = FAMILY
+    reference: ClassVar[str] = "ONNX Pow"
+    onnx: ClassVar[str] = "Pow"
+    widen: ClassVar[Mapping[DType, DType]] = SMALL_WIDENED
+    flops_per_element: ClassVar[int] = 1
+
+    @classmethod
+    def call(cls, cx: LayerContext, a: Operand, b: Operand) -> Value:
+        if isinstance(a, Value) and a.dtype.is_integer and isinstance(b, int | float):
+            check_number(cls.name, b, a.dtype)
+            if b < 0:
+                raise OpError(
+                    f"pow: {a.type} to the negative power {b} is no integer",
+                    argument="b",
+                    help="convert it first: cast(x, float32)",
+                )
+        return super().call(cx, a, b)
+
+    def function(self, a: Numeric, b: Numeric) -> Numeric:
+        return np.power(a, b)
+
+
+INFIX: Mapping[str, type[Binary]] = MappingProxyType(
+    {
+        "+": Add,
+        "-": Sub,
+        "*": Mul,
+        "/": Div,
+        "//": FloorDiv,
+        "%": Mod,
+        "**": Pow,
+        "==": Equal,
+        "!=": NotEqual,
+        "<": Less,
+        "<=": LessEqual,
+        ">": Greater,
+        ">=": GreaterEqual,
+    }
+)
+
+
+def binary(cx: LayerContext, symbol: str, left: Operand, right: Operand) -> Value:
+    """`left symbol right` for one of the symbols of `INFIX`; one operand at least is a tensor. Raises OpError."""
+    op = INFIX[symbol]
+    return op.call(cx, (left, right)) if issubclass(op, Join) else op.call(cx, left, right)
+
+
+def negate(cx: LayerContext, x: Value) -> Value:
+    """`-x`. Raises ShapeError for bool."""
+    return cx.emit(Neg(), x)

@@ -1,0 +1,68 @@
+"""Regularisation: what training draws at random and inference leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from netdsl.ir.arguments import RATE, TENSOR, Param
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Emitter, LayerContext, Primitive, require_float, require_rank
+from netdsl.ir.types import NDArrayAny, TensorType
+
+
+@dataclass(frozen=True)
+class Regularisation(Primitive):
+    """Passes `x` through at inference."""
+
+    rate: float
+
+    family: ClassVar[str] = "regularisation"
+
+    @classmethod
+    def call(cls, cx: LayerContext, x: Value, **arguments: Any) -> Value:
+        made = cls(**arguments)
+        made.infer(x.type)
+        return x if cx.frozen else cx.emit(made, x)  # a frozen layer is in inference mode while the rest trains
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_float(self.name, x)
+        return x
+
+    def evaluate(self, x: NDArrayAny) -> NDArrayAny:
+        return x
+
+    def lower(self, cx: Emitter, node: Node, x: str) -> str:
+        return cx.emit("Identity", x)
+
+
+@dataclass(frozen=True)
+class Dropout(Regularisation):
+    """In training sets each element to 0 with probability `rate` and divides the others by `1 - rate`; else the
+    identity."""
+
+    rate: float = 0.5
+
+    name: ClassVar[str] = "dropout"
+    reference: ClassVar[str] = "Srivastava et al. 2014; ONNX Dropout"
+    signature: ClassVar[tuple[Param, ...]] = (
+        Param("x", TENSOR),
+        Param("rate", RATE, 0.5, doc="share of the elements that is dropped"),
+    )
+
+
+@dataclass(frozen=True)
+class DropPath(Regularisation):
+    """In training sets whole items (along axis 0) to 0 with probability `rate` and divides the others by `1 -
+    rate`; else the identity. Put on a residual branch it is stochastic depth."""
+
+    name: ClassVar[str] = "drop_path"
+    reference: ClassVar[str] = "Huang et al. 2016 (arXiv:1603.09382)"
+    signature: ClassVar[tuple[Param, ...]] = (
+        Param("x", TENSOR),
+        Param("rate", RATE, doc="share of the items that is dropped"),
+    )
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_rank(self.name, x, 1)
+        return super().infer(x)
