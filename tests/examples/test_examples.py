@@ -1,0 +1,93 @@
+"""Every example compiles, runs and counts as published, through the real command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+NETDSL = [sys.executable, "-m", "netdsl"]
+
+#: parameters and GMACs, from torchvision's table of models unless said otherwise.
+PUBLISHED: dict[str, tuple[int, float | None]] = {
+    "lenet5": (61_706, None),  # LeCun et al. 1998 with a full C3 and a dense output: 156+2416+48120+10164+850
+    "alexnet": (61_100_840, 0.714),
+    "vgg16": (138_357_544, 15.470),
+    "googlenet": (6_624_904, 1.498),
+    "resnet18": (11_689_512, 1.814),
+    "resnet50": (25_557_032, 4.089),
+    "mobilenet_v1": (4_231_976, 0.569),  # Keras' applications: 4,253,864 less 21,888 running statistics; 569 M in the paper
+    "mobilenet_v2": (3_504_872, 0.301),
+}
+#: inputs of the examples whose size is symbolic
+SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    "unet": {"image": (1, 1, 48, 32)},
+    "segnet": {"image": (1, 3, 64, 32)},
+    "context": {"features": (1, 21, 40, 50)},
+}
+NAMES = sorted(p.stem for p in EXAMPLES.glob("*.net"))
+
+
+def netdsl(*arguments: str | Path) -> str:
+    done = subprocess.run([*NETDSL, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def report(name: str, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(netdsl("report", EXAMPLES / f"{name}.net", "--format", "json", *arguments))
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_as_published(name: str) -> None:
+    totals = report(name)["totals"]
+    parameters, gmacs = PUBLISHED[name]
+    assert totals["parameters"] == parameters
+    if gmacs is not None:
+        assert round(totals["macs"] / 1e9, 3) == gmacs
+
+
+def double_conv(inputs: int, width: int) -> int:
+    return 9 * inputs * width + width + 9 * width * width + width
+
+
+def test_unet_counts() -> None:
+    widths = [64, 128, 256, 512, 1024]
+    down = sum(double_conv(a, b) for a, b in zip([1, *widths], widths, strict=False))
+    up = sum(4 * b * a + a + double_conv(2 * a, a) for a, b in zip(widths, widths[1:], strict=False))
+    found = report("unet")
+    assert found["totals"]["parameters"] == down + up + 64 * 2 + 2 == 31_030_658 + 1_000 - 1_000 + 0
+    assert found["outputs"]["logits"] == ["float32", ["N", 2, "16*h", "16*w"]]
+
+
+def test_context_module_as_published() -> None:
+    """64 C^2 weights and a receptive field of 67 x 67 (Yu & Koltun 2015, section 3)."""
+    found = report("context")
+    weights = sum(np.prod(s["shape"]) for s in found["state"] if s["name"].endswith("weight"))
+    assert weights == 64 * 21**2
+    assert found["layers"][-1]["receptive_field"]["size"] == [67, 67]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiles_and_runs(name: str, tmp_path: Path) -> None:
+    model, result = tmp_path / f"{name}.onnx", tmp_path / "out.npz"
+    netdsl("compile", EXAMPLES / f"{name}.net", "-o", model, "--quiet")
+    described = report(name)
+    assert onnx.load(model, load_external_data=False).producer_name == "netdsl"
+    rng, inputs = np.random.default_rng(0), []
+    for key, (dtype, shape) in described["inputs"].items():
+        sizes = SIZES.get(name, {}).get(key) or tuple(1 if isinstance(d, str) else d for d in shape)
+        np.save(tmp_path / f"{key}.npy", rng.random(sizes).astype(dtype))
+        inputs += ["--input", f"{key}={tmp_path / key}.npy"]
+    netdsl("run", model, *inputs, "-o", result, "--quiet")
+    with np.load(result) as arrays:
+        assert set(arrays) == set(described["outputs"])
+        assert all(np.isfinite(a).all() and a.std() > 0 for a in arrays.values())
