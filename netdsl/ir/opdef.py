@@ -194,7 +194,7 @@ class Primitive(Operator):
         """The NumPy rule: the definition that every other form is compared with. Dimensions in fields are integers."""
         raise TypeError(f"{self.name} has no NumPy rule")
 
-    def lower(self, cx: Emitter, node: Node, *inputs: str) -> str | tuple[str, ...]:
+    def lower(self, cx: Emitter, node: Node, *inputs: Any, **kwargs: Any) -> str | tuple[str, ...]:
         """The ONNX form of a node in opsets 17 to 26: the names of its outputs."""
         raise TypeError(f"{self.name} has no ONNX form")
 

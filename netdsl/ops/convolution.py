@@ -12,7 +12,17 @@ import numpy as np
 from netdsl.ir.arguments import BOOL, INITIALIZER, PADDING, PER_AXIS, POSITIVE, TENSOR, PaddingValue, Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Operator, Primitive, ShapeError, require_float, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    LayerContext,
+    Operator,
+    OpError,
+    Primitive,
+    ShapeError,
+    require_float,
+    same_dtype,
+)
 from netdsl.ir.reach import Reach
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.ops.spatial import (
@@ -20,6 +30,7 @@ from netdsl.ops.spatial import (
     axes_of,
     concrete_pads,
     explicit_pads,
+    input_channels,
     onnx_window,
     pad_spatial,
     spatial_rank,
@@ -29,14 +40,6 @@ from netdsl.ops.spatial import (
 )
 
 INITIALIZERS = (Param("weight_init", INITIALIZER, None), Param("bias_init", INITIALIZER, None))
-
-
-def input_channels(op: str, x: TensorType) -> int:
-    """The size of axis 1, which must be an integer. Raises ShapeError."""
-    channels = x.shape[1]
-    if isinstance(channels, int):
-        return channels
-    raise ShapeError(f"{op} needs a known number of channels (axis 1), found {x}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Conv(Primitive):
         require_float(label, x.type)
         inputs = input_channels(label, x.type)
         if inputs % groups or channels % groups:
-            raise OpError(f"{label}: groups={groups} must divide both the {inputs} input and the {channels} output channels", argument="groups")
+            raise OpError(
+                f"{label}: groups={groups} must divide both the {inputs} input and the {channels} output channels",
+                argument="groups",
+            )
         sizes, strides = axes_of(label, kernel, rank, "kernel"), axes_of(label, stride, rank, "stride")
         dilations = axes_of(label, dilation, rank, "dilation")
         pads = explicit_pads(label, padding, x.type, sizes, strides, dilations)
@@ -133,7 +139,9 @@ class Conv(Primitive):
 
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
         kernel = self._kernel(node.inputs[1].type)
-        return cx.emit("Conv", *inputs, group=self.groups, **onnx_window(kernel, self.stride, self.padding, self.dilation))
+        return cx.emit(
+            "Conv", *inputs, group=self.groups, **onnx_window(kernel, self.stride, self.padding, self.dilation)
+        )
 
 
 class DepthwiseConv(Operator):

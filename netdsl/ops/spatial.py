@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from netdsl.ir.arguments import Pads, PaddingValue, per_axis
-from netdsl.ir.dims import Dim, bounds, ceil_div, dim_max, to_text
-from netdsl.ir.opdef import OpError, ShapeError, require_rank
+from netdsl.ir.arguments import PaddingValue, Pads, per_axis
+from netdsl.ir.dims import Dim, bounds, ceil_div, dim_max, dim_min, to_text
+from netdsl.ir.opdef import Emitter, OpError, ShapeError, require_rank
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import NDArrayAny, TensorType
 
@@ -21,6 +21,14 @@ def spatial_rank(op: str, x: TensorType) -> int:
     """1 to 3. Raises ShapeError for another rank than `[N, C, length]`, `[N, C, height, width]`, `[N, C, depth, height, width]`."""
     require_rank(op, x, 3, 5)
     return x.rank - 2
+
+
+def input_channels(op: str, x: TensorType) -> int:
+    """The size of axis 1, which must be an integer. Raises ShapeError."""
+    channels = x.shape[1]
+    if isinstance(channels, int):
+        return channels
+    raise ShapeError(f"{op} needs a known number of channels (axis 1), found {x}")
 
 
 def axes_of(op: str, value: int | Sequence[int], rank: int, argument: str) -> tuple[int, ...]:
@@ -48,6 +56,14 @@ def explicit_pads(
     if len(padding) != rank:
         raise OpError(f"{op}: 'padding' has {len(padding)} values for {rank} spatial axes", argument="padding")
     return tuple((p, p) if isinstance(p, int) else p for p in padding)
+
+
+def same_amounts(
+    sizes: Sequence[Dim], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[Dim, Dim], ...]:
+    """The (begin, end) units that "same" adds to each axis, of symbols where they depend on them."""
+    amounts = [_same_amount(*a) for a in zip(sizes, kernel, stride, dilation, strict=True)]
+    return tuple((a // 2, a - a // 2) for a in amounts)
 
 
 def _same_amount(size: Dim, kernel: int, stride: int, dilation: int) -> Dim:
@@ -89,7 +105,8 @@ def window_sizes(
             extent = (kernel[i] - 1) * dilation[i] + 1
             raise ShapeError(
                 f"{op}: a kernel of {extent}{' (dilated)' if dilation[i] > 1 else ''} does not fit into the "
-                f"{_axis_name(i, x.rank - 2)} {to_text(size)}" + (f" padded to {to_text(size + begin + end)}" if begin + end else ""),
+                f"{_axis_name(i, x.rank - 2)} {to_text(size)}"
+                + (f" padded to {to_text(size + begin + end)}" if begin + end else ""),
                 argument="kernel",
                 help="use a smaller kernel, more padding, or fewer downsampling steps before it",
             )
@@ -98,10 +115,8 @@ def window_sizes(
 
 
 def _ceil_size(room: Dim, limit: Dim, stride: int) -> Dim:
-    size = ceil_div(room, stride) + 1
-    if isinstance(size, int) and isinstance(limit, int):
-        return size - 1 if (size - 1) * stride >= limit else size
-    return size
+    """Windows of an axis, counting a last one that is not full but starts before `limit`, the end of the input."""
+    return dim_min(ceil_div(room, stride) + 1, ceil_div(limit, stride))
 
 
 def _axis_name(index: int, rank: int) -> str:
@@ -118,7 +133,9 @@ def window_reach(kernel: Sequence[int], stride: Sequence[int], padding: SamePads
     return Reach(tuple(axes))
 
 
-def onnx_window(kernel: Sequence[int] | None, stride: Sequence[int], padding: SamePads, dilation: Sequence[int] | None) -> dict[str, object]:
+def onnx_window(
+    kernel: Sequence[int] | None, stride: Sequence[int], padding: SamePads, dilation: Sequence[int] | None
+) -> dict[str, object]:
     """ONNX's attributes of a window: kernel_shape, strides, pads (begins, then ends) or auto_pad, dilations."""
     attributes: dict[str, object] = {"strides": list(stride)}
     if kernel is not None:
@@ -130,6 +147,19 @@ def onnx_window(kernel: Sequence[int] | None, stride: Sequence[int], padding: Sa
     else:
         attributes["pads"] = [p[0] for p in padding] + [p[1] for p in padding]
     return attributes
+
+
+def emit_spatial_pad(cx: Emitter, name: str, x: TensorType, amounts: Sequence[tuple[Dim, Dim]], value: float) -> str:
+    """`name`, of type `x`, with its spatial axes padded by (begin, end) units, which may be symbolic."""
+    if all(a == (0, 0) for a in amounts):
+        return name
+    pads = cx.shape([0, 0, *(a[0] for a in amounts), 0, 0, *(a[1] for a in amounts)])
+    return cx.emit("Pad", name, pads, cx.scalar(value, x.dtype), mode="constant")
+
+
+def padded_type(x: TensorType, amounts: Sequence[tuple[Dim, Dim]]) -> TensorType:
+    """The type of what `emit_spatial_pad` makes."""
+    return x.with_shape((*x.shape[:2], *(d + a + b for d, (a, b) in zip(x.shape[2:], amounts, strict=True))))
 
 
 def pad_spatial(x: NDArrayAny, pads: Pads, value: float = 0.0) -> NDArrayAny:

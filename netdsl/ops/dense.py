@@ -1,0 +1,135 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from netdsl.ir.arguments import BOOL, INITIALIZER, POSITIVE, TENSOR, Param
+from netdsl.ir.dims import decide, to_text
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.initializer import XAVIER_UNIFORM, ZEROS, Initializer
+from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float, require_rank, same_dtype
+from netdsl.ir.reach import WHOLE, Reach
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.broadcast import broadcast
+from netdsl.ops.precision import like, wide
+
+
+@dataclass(frozen=True)
+class Dense(Primitive):
+    """Fully connected layer on the last axis: `x @ weight.T + bias`, `x` `[…, in]`, `weight` `[units, in]`, `bias` `[units]`.
+
+    The output is `[…, units]`. Leading axes, if any, are batch axes; a `[in]` gives a `[units]`.
+    """
+
+    name: ClassVar[str] = "dense"
+    family: ClassVar[str] = "dense"
+    reference: ClassVar[str] = "ONNX Gemm, MatMul"
+    signature: ClassVar[tuple[Param, ...]] = (
+        Param("x", TENSOR),
+        Param("units", POSITIVE, doc="number of output features"),
+        Param("bias", BOOL, True),
+        Param("weight_init", INITIALIZER, None),
+        Param("bias_init", INITIALIZER, None),
+    )
+
+    @classmethod
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        units: int,
+        bias: bool,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
+        require_float("dense", x.type)
+        require_rank("dense", x.type, 1)
+        features = x.shape[-1]
+        if not isinstance(features, int):
+            raise ShapeError(
+                f"dense needs a known number of features (last axis), found {x.type}",
+                help="pool the spatial axes first (global_avg_pool -> flatten), or give the input integer sizes",
+            )
+        weights = (weight_init or XAVIER_UNIFORM).with_fans(features, units)
+        operands = [x, cx.parameter("weight", (units, features), weights, dtype=x.dtype)]
+        if bias:
+            biases = (bias_init or ZEROS).with_fans(features, units)
+            operands.append(cx.parameter("bias", (units,), biases, dtype=x.dtype))
+        return cx.emit(cls(), *operands)
+
+    def infer(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> TensorType:
+        same_dtype("dense", x, weight, *([bias] if bias else []))
+        require_rank("dense", x, 1)
+        if weight.rank != 2 or x.shape[-1] != weight.shape[1]:
+            raise ShapeError(f"dense: weight {weight} does not fit the last axis of {x}")
+        if bias and bias.shape != weight.shape[:1]:
+            raise ShapeError(f"dense: bias {bias} does not fit weight {weight}")
+        return x.with_shape((*x.shape[:-1], weight.shape[0]))
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(macs=outputs[0].size * inputs[1].shape[1], other=outputs[0].size if len(inputs) > 2 else 0)
+
+    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
+        return WHOLE
+
+    def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny | None = None) -> NDArrayAny:
+        y = np.matmul(wide(x), wide(weight).T)
+        return like(y if bias is None else y + wide(bias), x)
+
+    def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str = "") -> str:
+        if node.inputs[0].rank == 2:
+            return cx.emit("Gemm", x, weight, *([bias] if bias else []), transB=1)
+        y = cx.emit("MatMul", x, cx.emit("Transpose", weight, perm=[1, 0]))
+        return cx.emit("Add", y, bias) if bias else y
+
+
+@dataclass(frozen=True)
+class MatMul(Primitive):
+    """Matrix product `a @ b` by NumPy's rules: `[…, m, k] @ […, k, n]` gives `[…, m, n]`, leading axes broadcast.
+
+    A vector on the left is a row, one on the right a column; the axis that this adds is not in the result.
+    """
+
+    name: ClassVar[str] = "matmul"
+    family: ClassVar[str] = "dense"
+    reference: ClassVar[str] = "ONNX MatMul"
+    signature: ClassVar[tuple[Param, ...]] = (Param("a", TENSOR), Param("b", TENSOR))
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        dtype = same_dtype("matmul", a, b)
+        if dtype is DType.bool:
+            raise ShapeError(f"matmul needs numbers, found {a}", help="convert them first: cast(x, float32)")
+        require_rank("matmul", a, 1)
+        require_rank("matmul", b, 1)
+        inner = b.shape[-2] if b.rank > 1 else b.shape[0]
+        if decide("==", a.shape[-1], inner) is not True:
+            raise ShapeError(
+                f"matmul: the last axis of {a} has {to_text(a.shape[-1])}, "
+                f"the {'second last' if b.rank > 1 else 'only'} axis of {b} has {to_text(inner)}; they must be equal",
+                help="transpose(x, axes) reorders axes",
+            )
+        batch = broadcast("matmul, on the batch axes", a.with_shape(a.shape[:-2]), b.with_shape(b.shape[:-2]))
+        rows, columns = a.shape[-2:-1], b.shape[-1:] if b.rank > 1 else ()
+        return TensorType(dtype, (*batch, *rows, *columns))
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(macs=outputs[0].size * inputs[0].shape[-1])
+
+    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
+        return WHOLE
+
+    def evaluate(self, a: NDArrayAny, b: NDArrayAny) -> NDArrayAny:
+        return like(np.matmul(wide(a), wide(b)), a)
+
+    def lower(self, cx: Emitter, node: Node, a: str, b: str) -> str:
+        dtype = node.inputs[0].dtype
+        if dtype not in (DType.int8, DType.uint8):
+            return cx.emit("MatMul", a, b)
+        # ONNX multiplies 32- and 64-bit integers alone; the low bits of the product are those of the narrow type.
+        wide_a, wide_b = (cx.emit("Cast", name, to=cx.onnx_type(DType.int32)) for name in (a, b))
+        return cx.emit("Cast", cx.emit("MatMul", wide_a, wide_b), to=cx.onnx_type(dtype))
