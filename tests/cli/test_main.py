@@ -1,0 +1,159 @@
+"""The entry: help, exit statuses, and that no failure shows a traceback."""
+
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from netdsl import __version__
+from netdsl.cli.main import COMMANDS, command_line
+from netdsl.diagnostics import DiagnosticError, error
+from netdsl.elaborate import UsageError
+from netdsl.runtime.session import EnvironmentLack
+
+ROOT = Path(__file__).parents[2]
+
+
+def netdsl(*arguments, **options):
+    """The real program, in a process of its own."""
+    command = [sys.executable, "-m", "netdsl", *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False, **options)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(command_line, [*map(str, arguments)])
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes `netdsl boom` raise what is given."""
+
+    def make(failure):
+        @click.command("boom")
+        def command():
+            raise failure
+
+        module = types.ModuleType("netdsl_boom")
+        module.command = command
+        monkeypatch.setitem(sys.modules, "netdsl_boom", module)
+        monkeypatch.setitem(COMMANDS, "boom", ("netdsl_boom", "Fails."))
+
+    return make
+
+
+def test_help_lists_every_command():
+    result = invoke("--help")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_help_quiet_and_color(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert all(option in result.stdout for option in ("--help", "--quiet", "--color"))
+    assert invoke(command, "--color", "sometimes").exit_code == 2
+
+
+def test_the_top_help_imports_no_command():
+    program = (
+        "import sys\n"
+        "from netdsl.cli.main import command_line\n"
+        "command_line.main(['--help'], standalone_mode=False)\n"
+        "heavy = {'numpy', 'lark', 'onnx', 'rich', 'netdsl.elaborate', 'netdsl.cli.compile'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_fast():
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert netdsl("--help").returncode == 0
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.15
+
+
+def test_version():
+    assert __version__ in invoke("--version").stdout
+
+
+def test_misspelt_command_offers_the_nearest():
+    result = invoke("chek", "x.net")
+    assert result.exit_code == 2
+    assert "'check'" in result.stderr
+
+
+def test_unknown_option_offers_the_nearest():
+    result = invoke("compile", "x.net", "--verfy")
+    assert result.exit_code == 2
+    assert "--verify" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "says"),
+    [
+        (DiagnosticError([error("odd", "this is odd", path="a.net")]), 1, "a.net: error: this is odd"),
+        (UsageError("there is no network 'B'"), 2, "there is no network 'B'"),
+        (EnvironmentLack("there is no CUDA device"), 3, "there is no CUDA device"),
+        (OSError(28, "No space left on device", "out.onnx"), 1, "out.onnx: No space left on device"),
+        (MemoryError(), 1, "not enough memory"),
+        (RecursionError("maximum recursion depth exceeded"), 1, "internal error, please report it (RecursionError"),
+        (KeyError("x"), 1, "internal error, please report it (KeyError: 'x')"),
+        (ModuleNotFoundError("No module named 'rich'", name="rich"), 3, "'rich' is not installed"),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (click.ClickException("too dark"), 1, "netdsl: error: too dark"),
+    ],
+)
+def test_failures_become_sentences(failing, failure, status, says):
+    failing(failure)
+    result = invoke("boom")
+    assert result.exit_code == status
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    if not says:
+        assert result.stderr.strip() == ""
+
+
+def test_traceback_on_demand(failing, monkeypatch):
+    failing(KeyError("x"))
+    monkeypatch.setenv("NETDSL_TRACEBACK", "1")
+    assert isinstance(invoke("boom").exception, KeyError)
+
+
+def test_a_closed_pipe_is_quiet(tmp_path):
+    file = tmp_path / "m.net"
+    file.write_text("network M {\n input x: float32[N]\n output y = relu(x)\n}\n")
+    script = f"{sys.executable} -m netdsl check --format json {file} | true"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_a_full_disk_behind_stdout_is_a_sentence():
+    if not Path("/dev/full").exists():
+        return
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "netdsl", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
