@@ -171,7 +171,8 @@ class PRelu(Primitive):
         x32, slope = widened(x), widened(weight)
         slope = slope.reshape(()) if slope.size == 1 else slope.reshape(-1, *[1] * (x.ndim - 2))
         with np.errstate(all="ignore"):
-            return np.where(x32 < 0, slope * x32, x32).astype(x.dtype, copy=False)
+            y: NDArrayAny = np.where(x32 < 0, slope * x32, x32).astype(x.dtype, copy=False)
+        return y
 
     def lower(self, cx: Emitter, node: Node, x: str, weight: str) -> str:
         dtype, rank = node.inputs[0].dtype, node.inputs[0].rank

@@ -155,10 +155,9 @@ class _Floored(Binary):
         return super().call(cx, a, b)
 
     @staticmethod
-    def _opposed(cx: Emitter, dtype: DType, a: str, b: str) -> tuple[str, str]:
-        """C's remainder of a / b, and whether its sign is not the divisor's (it is never so for a remainder of 0)."""
-        rest = cx.emit("Mod", a, b, fmod=1)
-        return rest, cx.emit("Less", cx.emit("Mul", rest, cx.emit("Sign", b)), cx.scalar(0, dtype))
+    def _opposed(cx: Emitter, dtype: DType, rest: str, b: str) -> str:
+        """Whether a remainder's sign is not the divisor's (never so for a remainder of 0)."""
+        return cx.emit("Less", cx.emit("Mul", rest, cx.emit("Sign", b)), cx.scalar(0, dtype))
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,8 @@ class Mod(_Floored):
     def form(self, cx: Emitter, dtype: DType, a: str, b: str) -> str:
         if dtype.is_integer:
             return cx.emit("Mod", a, b, fmod=0)
-        rest, opposed = self._opposed(cx, dtype, a, b)
-        return cx.emit("Where", opposed, cx.emit("Add", rest, b), rest)
+        rest = cx.emit("Mod", a, b, fmod=1)  # C's remainder: it has the dividend's sign
+        return cx.emit("Where", self._opposed(cx, dtype, rest, b), cx.emit("Add", rest, b), rest)
 
 
 @dataclass(frozen=True)
@@ -195,13 +194,19 @@ class FloorDiv(_Floored):
     def form(self, cx: Emitter, dtype: DType, a: str, b: str) -> str:
         if dtype is DType.uint8:
             return cx.emit("Div", a, b)
-        if dtype.is_integer:  # ONNX rounds integers towards zero
-            _, opposed = self._opposed(cx, dtype, a, b)
-            return cx.emit("Sub", cx.emit("Div", a, b), cx.emit("Cast", opposed, to=cx.onnx_type(dtype)))
-        # a - a % b is a multiple of b, but for rounding; a / b itself may be rounded up to an integer.
-        whole = cx.emit("Round", cx.emit("Div", cx.emit("Sub", a, Mod().form(cx, dtype, a, b)), b))
-        by_zero = cx.emit("Equal", b, cx.scalar(0, dtype))
-        return cx.emit("Where", by_zero, cx.emit("Div", a, b), whole)
+        if dtype.is_integer:
+            quotient = cx.emit("Div", a, b)  # rounded towards zero
+            rest = cx.emit("Sub", a, cx.emit("Mul", quotient, b))
+            return self._lowered(cx, dtype, quotient, rest, b)
+        # a / b itself may be rounded up to an integer; a without its remainder is a multiple of b.
+        rest = cx.emit("Mod", a, b, fmod=1)
+        quotient = cx.emit("Round", cx.emit("Div", cx.emit("Sub", a, rest), b))
+        floored = self._lowered(cx, dtype, quotient, rest, b)
+        return cx.emit("Where", cx.emit("Equal", b, cx.scalar(0, dtype)), cx.emit("Div", a, b), floored)
+
+    def _lowered(self, cx: Emitter, dtype: DType, quotient: str, rest: str, b: str) -> str:
+        """One less where the quotient was rounded up."""
+        return cx.emit("Sub", quotient, cx.emit("Cast", self._opposed(cx, dtype, rest, b), to=cx.onnx_type(dtype)))
 
 
 @dataclass(frozen=True)
