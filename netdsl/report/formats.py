@@ -83,7 +83,18 @@ def to_json(report: Report, rows: Sequence[Row], other: Report | None = None) ->
     made = as_object(report, rows)
     if other is not None:
         made["compare"] = {"network": other.network, "totals": {k: _dim(v) for k, v in other.totals.items()}}
-    return json.dumps(made, indent=2, ensure_ascii=False)
+    return "{\n" + ",\n".join(f"  {_text(key)}: {_lines(value)}" for key, value in made.items()) + "\n}"
+
+
+def _lines(value: object) -> str:
+    """A list with an item a line, everything else in one."""
+    if not isinstance(value, list) or not value:
+        return _text(value)
+    return "[\n" + ",\n".join(f"    {_text(item)}" for item in value) + "\n  ]"
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def to_csv(report: Report, rows: Sequence[Row], other: Report | None = None) -> str:
