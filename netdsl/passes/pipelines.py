@@ -14,15 +14,34 @@ from netdsl.ir.graph import Graph
 from netdsl.ir.verify import verify
 from netdsl.ops import PRIMITIVES
 from netdsl.passes.base import Pass
+from netdsl.passes.common import CommonSubexpressions
 from netdsl.passes.dead_code import DeadCode
+from netdsl.passes.dropout import RemoveDropout
+from netdsl.passes.fold_backward import FoldBackward
+from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
+from netdsl.passes.fuse_pointwise import FusePointwise
+from netdsl.passes.identities import MergePairs, RemoveIdentities
+from netdsl.passes.joins import Joins
 from netdsl.passes.log import RewriteLog
+from netdsl.passes.matmul_to_dense import MatMulToDense
 
 MAX_ROUNDS = 8
 
-_CLEAN_UP: tuple[Pass, ...] = (DeadCode(),)
+_CLEAN_UP: tuple[Pass, ...] = (
+    DeadCode(),
+    RemoveDropout(),
+    RemoveIdentities(),
+    MergePairs(),
+    Joins(),
+    CommonSubexpressions(),
+)
+_FOLD: tuple[Pass, ...] = (FoldBatchNorm(), FoldScale())
+_REST: tuple[Pass, ...] = (MatMulToDense(), FoldBackward(), FusePointwise())
 
 #: Level 0: no rewrites. 1: clean-ups and batch-norm folding. 2: everything that lowers the cost.
-PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType({0: (), 1: _CLEAN_UP, 2: _CLEAN_UP})
+PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType(
+    {0: (), 1: (*_CLEAN_UP, *_FOLD), 2: (*_CLEAN_UP, *_FOLD, *_REST)}
+)
 
 #: Every pass by its name, in the order of level 2.
 PASSES: Mapping[str, Pass] = MappingProxyType({p.name: p for p in PIPELINES[2]})
