@@ -41,7 +41,7 @@ class CommonSubexpressions(Pass):
                 what = f"is the same {node.op.name} as {earlier.path}"
                 log.add(Rewrite(self.name, node.path, node.place, what, rw.saved))
 
-        rw.sweep(rule, after)
+        rw.sweep(rule, after, constants=True)
         return rw.finish()
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from netdsl.ir.dims import Dim, decide, to_text
+from netdsl.ir.dims import Dim, decide, product, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Primitive
 from netdsl.ops.convolution import Conv
@@ -100,11 +100,28 @@ def _refusal(rw: Rewriter, first: Linear, second: Linear) -> str:
         return f"the output of {first.node.path} is used elsewhere"
     if rw.runs(first.weight) > 1 or rw.runs(second.weight) > 1:
         return f"the weight of {first.node.path} or its own is shared with other uses"
-    before, after = _macs(first, second)
-    cheaper = decide("<", after, before)
+    cheaper = _cheaper(first, second)
     if cheaper is None:
-        return f"merged with {first.node.path}, {to_text(after)} MACs are not proved fewer than {to_text(before)}"
+        return f"merging with {first.node.path} is not proved to lower the cost: {_costs(first, second)}"
     return "" if cheaper else f"merging with {first.node.path} would not lower the cost: {_costs(first, second)}"
+
+
+def _cheaper(first: Linear, second: Linear) -> bool | None:
+    """Whether the merged layer needs fewer MACs. For symbolic sizes the MACs of one position are compared first."""
+    one, two = (prod(ints(layer.weight.shape)) for layer in (first, second))
+    merged = second.channels * first.input_channels * prod(first.kernel) * prod(second.kernel)
+    if merged <= two:
+        return True
+    fewer = decide("<=", _positions(second), _positions(first))
+    if fewer and merged < one + two:
+        return True
+    before, after = _macs(first, second)
+    return decide("<", after, before)
+
+
+def _positions(layer: Linear) -> Dim:
+    shape = layer.node.output.shape
+    return product(d for i, d in enumerate(shape) if i != layer.axis)
 
 
 def _macs(first: Linear, second: Linear) -> tuple[Dim, Dim]:

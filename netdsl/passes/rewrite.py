@@ -38,19 +38,20 @@ class Rewriter:
         self._constants: set[Value] = set()
         self._fresh: dict[Value, str] = {}
         self._saved = Savings()
-        for node in graph.nodes:
-            for value in node.inputs:
-                self._uses[value] = self._uses.get(value, 0) + 1
-        for output in graph.outputs:
-            self._uses[output.value] = self._uses.get(output.value, 0) + 1
-        self._count_runs()
+        self._count()
 
-    def _count_runs(self) -> None:
+    def _count(self) -> None:
+        """Counts readers: all of them, and those that run."""
+        constants, uses, runs = self.graph.constants, self._uses, self._runs
         for node in self.graph.nodes:
-            if not self._is_constant_node(node):
-                self._add_runs(node, 1)
+            running = node.outputs[0] not in constants
+            for value in node.inputs:
+                uses[value] = uses.get(value, 0) + 1
+                if running:
+                    runs[value] = runs.get(value, 0) + 1
         for output in self.graph.outputs:
-            self._runs[output.value] = self._runs.get(output.value, 0) + 1
+            uses[output.value] = uses.get(output.value, 0) + 1
+            runs[output.value] = runs.get(output.value, 0) + 1
 
     # Questions that rules ask ------------------------------------------------------------------------------------
 
@@ -95,17 +96,19 @@ class Rewriter:
         self._account(node, -1)
         return outputs
 
-    def sweep(self, rule: Rule, after: Callable[[Node], None] = lambda node: None) -> None:
-        """Visits every node, constants first, with its operands as rewritten so far; `after` is called with each node
-        that was replaced, when `saved` is known."""
-        running = []
-        for node in self.graph.nodes:
-            if self._is_constant_node(node):
+    def sweep(self, rule: Rule, after: Callable[[Node], None] = lambda node: None, *, constants: bool = False) -> None:
+        """Visits every node that runs, with its operands as rewritten so far; with `constants`, weight arithmetic
+        before them. `after` is called with each node that was replaced, when `saved` is known."""
+        known = self.graph.constants
+        weights = [n for n in self.graph.nodes if n.outputs[0] in known]
+        for node in weights:
+            if constants:
                 self._visit(node, rule, after)
             else:
-                running.append(node)
-        for node in running:
-            self._visit(node, rule, after)
+                self._append(node)
+        for node in self.graph.nodes:
+            if node.outputs[0] not in known:
+                self._visit(node, rule, after)
 
     @property
     def saved(self) -> Savings:
@@ -126,9 +129,11 @@ class Rewriter:
     # Inside ------------------------------------------------------------------------------------------------------
 
     def _visit(self, old: Node, rule: Rule, after: Callable[[Node], None]) -> None:
-        inputs = tuple(self._current(v) for v in old.inputs)
-        same = all(a is b for a, b in zip(inputs, old.inputs, strict=True))
-        node = old if same else replace(old, inputs=inputs)
+        node = old
+        if self._new:
+            inputs = tuple(self._current(v) for v in old.inputs)
+            if any(a is not b for a, b in zip(inputs, old.inputs, strict=True)):
+                node = replace(old, inputs=inputs)
         self._saved = Savings()
         values = rule(node)
         if values is None:
@@ -184,11 +189,7 @@ class Rewriter:
                     stack.append(maker)
 
     def _is_constant_node(self, node: Node) -> bool:
-        return all(v in self._constants or v in self.graph.constants for v in node.outputs)
-
-    def _add_runs(self, node: Node, sign: int) -> None:
-        for value in node.inputs:
-            self._runs[value] = self._runs.get(value, 0) + sign
+        return self.is_constant(node.outputs[0])
 
     def _change_runs(self, value: Value, by: int) -> None:
         """Bytes of a constant are in the file while anything that runs reads it."""
