@@ -6,7 +6,7 @@ are equal only where that is proved for every value of the symbols.
 
 from __future__ import annotations
 
-from netdsl.ir.dims import Dim, Expr, decide, to_text, witnesses
+from netdsl.ir.dims import Dim, Expr, decide, substitute, symbol, to_text, witnesses
 from netdsl.ir.opdef import ShapeError
 from netdsl.ir.types import TensorType, shape_text
 
@@ -57,12 +57,12 @@ def _mismatch(op: str, left: tuple[Dim, ...], right: tuple[Dim, ...], axis: int,
 
 
 def _example(a: Dim, b: Dim) -> str:
-    found = witnesses("==", a, b)
+    names = sorted({name for dim in (a, b) if isinstance(dim, Expr) for name in dim.symbols})
+    above_one = {name: symbol(name) + 1 for name in names}  # sizes of 1 would fit
+    found = witnesses("==", substitute(a, above_one), substitute(b, above_one))
     if found is None:
         return ""
-    values = found[1]
-    symbols = sorted({name for dim in (a, b) if isinstance(dim, Expr) for name in dim.symbols})
-    return f" (they differ for {', '.join(f'{name}={values[name]}' for name in symbols)})"
+    return f" (they differ for {', '.join(f'{name}={found[1][name] + 1}' for name in names)})"
 
 
 def _rank_help(left: tuple[Dim, ...], right: tuple[Dim, ...]) -> str:
