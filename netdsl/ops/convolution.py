@@ -25,14 +25,17 @@ from netdsl.ir.opdef import (
 )
 from netdsl.ir.reach import Reach
 from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ops.precision import emit_without_float64, like, wide
 from netdsl.ops.spatial import (
     SamePads,
     axes_of,
     concrete_pads,
+    emit_spatial_pad,
     explicit_pads,
     input_channels,
     onnx_window,
     pad_spatial,
+    same_amounts,
     spatial_rank,
     window_reach,
     window_sizes,
@@ -89,10 +92,8 @@ class Conv(Primitive):
         require_float(label, x.type)
         inputs = input_channels(label, x.type)
         if inputs % groups or channels % groups:
-            raise OpError(
-                f"{label}: groups={groups} must divide both the {inputs} input and the {channels} output channels",
-                argument="groups",
-            )
+            message = f"{label}: groups={groups} must divide both the {inputs} input and the {channels} output channels"
+            raise OpError(message, argument="groups")
         sizes, strides = axes_of(label, kernel, rank, "kernel"), axes_of(label, stride, rank, "stride")
         dilations = axes_of(label, dilation, rank, "dilation")
         pads = explicit_pads(label, padding, x.type, sizes, strides, dilations)
@@ -126,22 +127,26 @@ class Conv(Primitive):
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny | None = None) -> NDArrayAny:
         kernel = weight.shape[2:]
         pads = concrete_pads(self.padding, x.shape[2:], kernel, self.stride, self.dilation)
-        view = windows(pad_spatial(x, pads), kernel, self.stride, self.dilation)
+        view = windows(pad_spatial(wide(x), pads), kernel, self.stride, self.dilation)
         rank, groups = len(kernel), self.groups
         batch, _, *sizes = view.shape[: 2 + rank]
-        grouped = view.reshape(batch, groups, -1, *view.shape[2:])
-        kernels = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        grouped: Any = view.reshape(batch, groups, -1, *view.shape[2:])
+        kernels = wide(weight).reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         axes = "abcdef"[: 2 * rank]
         out, taps = axes[:rank], axes[rank:]
-        y: NDArrayAny = np.einsum(f"ngi{out}{taps},goi{taps}->ngo{out}", grouped, kernels, optimize=True)
+        y = np.einsum(f"ngi{out}{taps},goi{taps}->ngo{out}", grouped, kernels, optimize=True)
         y = y.reshape(batch, weight.shape[0], *sizes)
-        return y if bias is None else y + bias.reshape(-1, *[1] * rank)
+        return like(y if bias is None else y + wide(bias).reshape(-1, *[1] * rank), x)
 
-    def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
+    def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
+        input = node.inputs[0].type
         kernel = self._kernel(node.inputs[1].type)
-        return cx.emit(
-            "Conv", *inputs, group=self.groups, **onnx_window(kernel, self.stride, self.padding, self.dilation)
-        )
+        padding = self.padding
+        if padding == "same" and any(d > 1 for d in self.dilation):  # ONNX Runtime's auto_pad takes no dilation
+            x = emit_spatial_pad(cx, x, input, same_amounts(input.shape[2:], kernel, self.stride, self.dilation), 0)
+            padding = ((0, 0),) * len(kernel)
+        window = onnx_window(kernel, self.stride, padding, self.dilation)
+        return emit_without_float64(cx, input.dtype, "Conv", x, *parameters, group=self.groups, **window)
 
 
 class DepthwiseConv(Operator):

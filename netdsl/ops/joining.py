@@ -113,7 +113,11 @@ class Split(Primitive):
     def lower(self, cx: Emitter, node: Node, x: str) -> tuple[str, ...]:
         if len(self.sizes) == 1:
             return (cx.emit("Identity", x),)
-        return cx.emit_all("Split", len(self.sizes), x, cx.shape(self.sizes), axis=self.axis)
+        count = len(self.sizes)
+        if all(size == self.sizes[0] for size in self.sizes):
+            parts = {"num_outputs": count} if cx.opset >= 18 else {}
+            return cx.emit_all("Split", count, x, axis=self.axis, **parts)
+        return cx.emit_all("Split", count, x, cx.shape(self.sizes), axis=self.axis)
 
 
 def _equal_sizes(x: TensorType, parts: int, axis: int) -> tuple[Dim, ...]:

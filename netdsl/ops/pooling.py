@@ -85,7 +85,7 @@ class Pool(Primitive):
         dilations = axes_of(cls.name, dilation, rank, "dilation")
         pads = explicit_pads(cls.name, padding, x, sizes, strides, dilations)
         if pads != "same" and padding != "same":
-            _check_padding(cls.name, pads, sizes)
+            _check_padding(cls.name, pads, sizes, dilations)
         return cls(sizes, strides, pads, dilations, ceil and padding != "same", **more)
 
     def sizes(self, x: TensorType) -> tuple[Dim, ...]:
@@ -130,6 +130,11 @@ class Pool(Primitive):
         """The axes of `view` that run over a window."""
         return tuple(range(-len(self.kernel), 0))
 
+    @property
+    def fits(self) -> bool:
+        """Whether the padding is known and smaller than the kernel, undilated, as ONNX Runtime wants a pool's attribute."""
+        return self.padding != "same" and all(max(p) < k for p, k in zip(self.padding, self.kernel, strict=True))
+
     def onnx(self, x: TensorType) -> dict[str, object]:
         """ONNX's attributes. `ceil` becomes padding where the sizes are known and the padding stays below the kernel."""
         attributes = onnx_window(self.kernel, self.stride, self.padding, self.dilation)
@@ -142,21 +147,26 @@ class Pool(Primitive):
         return attributes
 
 
-def _check_padding(op: str, pads: Pads, kernel: Sequence[int]) -> None:
-    for amount, size in zip(pads, kernel, strict=True):
-        if max(amount) >= size:
+def _check_padding(op: str, pads: Pads, kernel: Sequence[int], dilation: Sequence[int]) -> None:
+    for amount, size, step in zip(pads, kernel, dilation, strict=True):
+        extent = (size - 1) * step + 1
+        if max(amount) >= extent:
             raise OpError(
-                f"{op}: a padding of {max(amount)} must be smaller than the kernel, {size}: a window would hold nothing else",
+                f"{op}: a padding of {max(amount)} must be smaller than the kernel, {extent}: a window would hold nothing else",
                 argument="padding",
                 help="pad the tensor itself: pad(x, padding)",
             )
+
+
+def _none(axes: Sequence[Any]) -> Pads:
+    return ((0, 0),) * len(axes)
 
 
 def lowest(dtype: DType) -> float:
     """What the maximum of a window starts from."""
     if dtype.is_float:
         return -np.inf
-    return float(np.iinfo(dtype.numpy).min)
+    return 0 if dtype is DType.uint8 else -128
 
 
 @dataclass(frozen=True)
@@ -185,12 +195,10 @@ class MaxPool(Pool):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str | tuple[str, ...]:
         input = node.inputs[0].type
-        if self.padding != "same":
+        if self.fits:
             return cx.emit("MaxPool", x, **self.onnx(input))
-        padded = emit_spatial_pad(cx, x, input, self.frame(input)[0], lowest(input.dtype))
-        return cx.emit(
-            "MaxPool", padded, **onnx_window(self.kernel, self.stride, ((0, 0),) * len(self.kernel), self.dilation)
-        )
+        padded = emit_spatial_pad(cx, x, input, self.frame(input)[1], lowest(input.dtype))
+        return cx.emit("MaxPool", padded, **onnx_window(self.kernel, self.stride, _none(self.kernel), self.dilation))
 
 
 @dataclass(frozen=True)
@@ -226,16 +234,16 @@ class AvgPool(Pool):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         input = node.inputs[0].type
-        padded = self.padding == "same" or any(p != (0, 0) for p in self.padding)
+        padded = any(p != (0, 0) for p in self.padding)
         # What ceil_mode adds to the count differs between runtimes and from PyTorch's: left to the general form.
-        if self.padding == "same" or (cx.opset < 19 and self._dilated) or (self.ceil and self.count_include_pad and padded):
+        if not self.fits or (cx.opset < 19 and self._dilated) or (self.ceil and self.count_include_pad and padded):
             return self._general(cx, input, x)
         include = self.count_include_pad and not self.ceil
         attributes = self.onnx(input)
         if not self._dilated:
             del attributes["dilations"]
         return emit_without_float64(
-            cx, input.dtype, "AveragePool", x, **attributes, count_include_pad=int(op.count_include_pad)
+            cx, input.dtype, "AveragePool", x, **attributes, count_include_pad=int(include)
         )
 
     @property
@@ -257,24 +265,20 @@ class AvgPool(Pool):
         return cx.emit("Div", y, share)
 
     def _mean(self, cx: Emitter, input: TensorType, x: str) -> str:
-        window = onnx_window(self.kernel, self.stride, ((0, 0),) * len(self.kernel), self.dilation)
+        window = onnx_window(self.kernel, self.stride, _none(self.kernel), self.dilation)
         if not self._dilated:
             del window["dilations"]
-        if cx.opset >= 19 or not self._dilated:
             return emit_without_float64(cx, input.dtype, "AveragePool", x, **window)
-        # AveragePool had no dilations before opset 19: a convolution of each channel by itself, with equal weights.
+        # AveragePool had no dilations before opset 19, and ONNX Runtime moves a Pad before it into its attributes even where
+        # it then refuses them: a convolution of each channel by itself, with equal weights.
         lone = (input.shape[0] * input.shape[1], 1, *input.shape[2:])
         weight = cx.array(np.full((1, 1, *self.kernel), 1 / prod(self.kernel)).astype(input.dtype.numpy))
         y = emit_without_float64(cx, input.dtype, "Conv", emit_reshape(cx, x, input.shape, lone), weight, **window)
-        sizes = window_sizes(self.name, input, self.kernel, self.stride, ((0, 0),) * len(self.kernel), self.dilation)
+        sizes = window_sizes(self.name, input, self.kernel, self.stride, _none(self.kernel), self.dilation)
         return emit_reshape(cx, y, (*lone[:2], *sizes), (*input.shape[:2], *sizes))
 
 
 AnyPads = Sequence[tuple[Dim, Dim]]
-
-
-def _none(pads: AnyPads) -> Pads:
-    return ((0, 0),) * len(pads)
 
 
 def _difference(full: AnyPads, pads: AnyPads) -> tuple[tuple[Dim, Dim], ...]:
