@@ -62,7 +62,8 @@ class Peephole(Pass, Generic[Match]):
         """Emits what stands for `node`."""
 
     def run(self, graph: Graph, log: RewriteLog) -> Graph:
-        if not any(isinstance(n.op, self.targets) for n in graph.nodes):
+        constants = graph.constants
+        if not any(isinstance(n.op, self.targets) and n.outputs[0] not in constants for n in graph.nodes):
             return graph
         rw = Rewriter(graph)
         what = ""
