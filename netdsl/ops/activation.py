@@ -39,8 +39,8 @@ from netdsl.ops.elementwise import (
     check_number,
     computed_in,
     require_type,
-    widened,
 )
+from netdsl.ops.precision import like, wide
 
 FAMILY = "activation"
 
@@ -168,11 +168,10 @@ class PRelu(Primitive):
         return x
 
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny) -> NDArrayAny:
-        x32, slope = widened(x), widened(weight)
+        x32, slope = wide(x), wide(weight)
         slope = slope.reshape(()) if slope.size == 1 else slope.reshape(-1, *[1] * (x.ndim - 2))
         with np.errstate(all="ignore"):
-            y: NDArrayAny = np.where(x32 < 0, slope * x32, x32).astype(x.dtype, copy=False)
-        return y
+            return like(np.where(x32 < 0, slope * x32, x32), x)
 
     def lower(self, cx: Emitter, node: Node, x: str, weight: str) -> str:
         dtype, rank = node.inputs[0].dtype, node.inputs[0].rank

@@ -21,6 +21,7 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, require_float, same_dtype
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.broadcast import broadcast
+from netdsl.ops.precision import like, wide
 
 Number = int | float | bool
 Numeric = Any  #: an array of numbers: NumPy's stubs know no arithmetic on arrays whose type is known at run time
@@ -44,21 +45,15 @@ def require_type(op: str, x: TensorType, takes: frozenset[DType]) -> None:
         raise ShapeError(f"{op} needs a tensor of numbers, found {x}", help="convert it first: cast(x, int32)")
 
 
-def widened(x: NDArrayAny) -> Numeric:
-    """float16 and bfloat16 as float32, in which ONNX Runtime's CPU kernels compute them too."""
-    narrow = x.dtype in (DType.float16.numpy, DType.bfloat16.numpy)
-    return x.astype(np.float32) if narrow else x
-
-
 def computed_in(
-    cx: Emitter, wide: DType, dtype: DType, form: Callable[..., str], *inputs: str, result: DType | None = None
+    cx: Emitter, to: DType, dtype: DType, form: Callable[..., str], *inputs: str, result: DType | None = None
 ) -> str:
-    """`form(cx, wide, *inputs)` with inputs of type `dtype` converted to `wide`, and its result converted to `result`
+    """`form(cx, to, *inputs)` with inputs of type `dtype` converted to `to`, and its result converted to `result`
     (None: back to `dtype`)."""
-    if wide is dtype:
+    if to is dtype:
         return form(cx, dtype, *inputs)
-    converted = [cx.emit("Cast", x, to=cx.onnx_type(wide)) for x in inputs]
-    y = form(cx, wide, *converted)
+    converted = [cx.emit("Cast", x, to=cx.onnx_type(to)) for x in inputs]
+    y = form(cx, to, *converted)
     result = result or dtype
     return y if result is DType.bool else cx.emit("Cast", y, to=cx.onnx_type(result))
 
@@ -83,7 +78,7 @@ class Elementwise(Primitive):
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
         with np.errstate(all="ignore"):
-            return np.asarray(self.function(widened(x))).astype(x.dtype, copy=False)
+            return like(self.function(wide(x)), x)
 
     def form(self, cx: Emitter, dtype: DType, x: str) -> str:
         """The ONNX form for an element type that needs no widening."""
@@ -126,7 +121,7 @@ class Binary(Primitive):
     def evaluate(self, a: NDArrayAny, b: NDArrayAny) -> NDArrayAny:
         result = self.result.numpy if self.result else a.dtype
         with np.errstate(all="ignore"):
-            return np.asarray(self.function(widened(a), widened(b))).astype(result, copy=False)
+            return np.asarray(self.function(wide(a), wide(b))).astype(result, copy=False)
 
     def form(self, cx: Emitter, dtype: DType, a: str, b: str) -> str:
         """The ONNX form for an element type that needs no widening."""

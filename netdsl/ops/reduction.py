@@ -23,8 +23,8 @@ from netdsl.ops.elementwise import (
     Numeric,
     computed_in,
     require_type,
-    widened,
 )
+from netdsl.ops.precision import like, wide
 
 FAMILY = "reduction"
 PARAMS = (
@@ -96,7 +96,7 @@ class Reduction(Primitive):
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
         with np.errstate(all="ignore"):
-            return np.asarray(self.function(widened(x))).astype(x.dtype, copy=False)
+            return like(self.function(wide(x)), x)
 
     def form(self, cx: Emitter, node: Node, dtype: DType, x: str) -> str:
         """The ONNX form for an element type that needs no widening."""
@@ -266,8 +266,8 @@ class CumSum(Primitive):
         return WHOLE if self.axis % inputs[0].rank >= 2 else POINTWISE
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
-        wide = widened(x)
-        return np.cumsum(wide, axis=self.axis, dtype=wide.dtype).astype(x.dtype, copy=False)
+        terms = wide(x)
+        return like(np.cumsum(terms, axis=self.axis, dtype=terms.dtype), x)
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         dtype = node.inputs[0].dtype

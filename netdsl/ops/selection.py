@@ -23,8 +23,8 @@ from netdsl.ops.elementwise import (
     as_tensor,
     operands,
     require_type,
-    widened,
 )
+from netdsl.ops.precision import wide
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Where(Primitive):
         if dtype is DType.bool:  # ONNX Runtime's Where has no bool
             chosen, other = cx.emit("And", condition, a), cx.emit("And", cx.emit("Not", condition), b)
             return cx.emit("Or", chosen, other)
-        wide = BFLOAT16_WIDENED.get(dtype, dtype)
-        if wide is dtype:
+        to = BFLOAT16_WIDENED.get(dtype, dtype)
+        if to is dtype:
             return cx.emit("Where", condition, a, b)
-        a, b = (cx.emit("Cast", v, to=cx.onnx_type(wide)) for v in (a, b))
+        a, b = (cx.emit("Cast", v, to=cx.onnx_type(to)) for v in (a, b))
         return cx.emit("Cast", cx.emit("Where", condition, a, b), to=cx.onnx_type(dtype))
 
 
@@ -107,7 +107,7 @@ class ArgExtremum(Primitive):
         raise TypeError(f"{self.name} has no NumPy rule")
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
-        return np.asarray(self.function(widened(x)), np.int64)
+        return np.asarray(self.function(wide(x)), np.int64)
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         if node.inputs[0].dtype is DType.bfloat16:
@@ -171,7 +171,7 @@ class TopK(Primitive):
 
     def evaluate(self, x: NDArrayAny) -> tuple[NDArrayAny, NDArrayAny]:
         # Sorting the mirrored array upwards and mirroring back puts the first of equal elements first.
-        mirrored = np.argsort(np.flip(widened(x), self.axis), axis=self.axis, kind="stable")
+        mirrored = np.argsort(np.flip(wide(x), self.axis), axis=self.axis, kind="stable")
         order = x.shape[self.axis] - 1 - np.flip(mirrored, self.axis)
         indices = np.take(order, range(self.k), axis=self.axis).astype(np.int64)
         return np.take_along_axis(x, indices, self.axis), indices
