@@ -52,7 +52,8 @@ class Layer:
         return self.builder.node(op, *inputs, path=self.path, place=self.place).outputs
 
     def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value:
-        return self.emit(Constant(Array(np.asarray(value).astype(dtype.numpy))))
+        array = Array(np.asarray(value).astype(dtype.numpy))
+        return self.builder.emit(Constant(array), path=f"{self.path}.constant", place=self.place)
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
         if isinstance(dim, int):
