@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
+
+from netdsl.source import SourceFile, Span
 
 STATEMENTS = (
-    "input", "output", "target", "metric", "param", "shared", "frozen", "for", "repeat", "if", "else", "return", "assert",
-    "augment",
+    "input", "output", "target", "metric", "param", "shared", "frozen", "for", "repeat", "if", "else", "return",
+    "assert", "augment",
 )  # fmt: skip
 DEFINITIONS = ("block", "network", "train", "import", "from")
 
@@ -29,10 +32,24 @@ _OTHERS = {
     "continue": "put the rest of the loop's body into an 'if'",
     "yield": "a block gives its value back by 'return'",
     "end": "a body ends with '}'",
-    "using": 'write \'import "file.net" as name\'',
-    "include": 'write \'import "file.net" as name\'',
-    "require": 'write \'import "file.net" as name\'',
+    "using": "write 'import \"file.net\" as name'",
+    "include": "write 'import \"file.net\" as name'",
+    "require": "write 'import \"file.net\" as name'",
 }
+
+
+SLASHES_MESSAGE = "'//' divides, it starts no comment"
+_SLASHES = re.compile(r"(?:^|\s)(//+)\s*(?!(?:and|or|in|not|as|if|then|else)\b)[A-Za-z]+[ ,.'’:-]+[A-Za-z]+")
+
+
+def slash_comment(source: SourceFile, offset: int) -> tuple[Span, str] | None:
+    """The `//` at or before an offset, on its line, if prose follows it; and that prose."""
+    number = source.position(offset)[0]
+    line, start = source.line_text(number), source.line_starts[number - 1]
+    found = _SLASHES.search(line)
+    if not found or start + found.start(1) > offset:
+        return None
+    return Span(source, start + found.start(1), start + found.end(1)), line[found.end(1) :].strip()
 
 
 def foreign(word: str, rest: str, at_top: bool) -> str | None:

@@ -1,7 +1,7 @@
 """The tree's making: one method per rule of the grammar, called as the rule is complete.
 
-A method gets the start and end offsets of its text and its children: tokens (punctuation too) and what other methods made.
-What is wrong with a construct as a whole (a keyword argument given twice) is reported here and does not stop the parser.
+A method gets the start and end offsets of its text and its children: tokens (punctuation too) and what other methods
+made. What is wrong with a construct as a whole (an argument given twice) is reported here and does not stop the parser.
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ class ExpressionBuilder:
     def __init__(self, source: SourceFile, diagnostics: list[Diagnostic]) -> None:
         self.source = source
         self.diagnostics = diagnostics
-        # How deep the constructs that need no bracket (`- - x`, `f()()`, powers, conditionals) nest in an expression that
-        # is still at hand, by its identity; what nests by brackets was counted by the lexer.
+        # How deep constructs without brackets (`- - x`, `f()()`, powers, conditionals) nest in each expression that is
+        # still at hand, by its identity; what nests by brackets was counted by the lexer.
         self.nesting: dict[int, int] = {}
 
-    def report(
-        self, message: str, span: Span, *, notes: tuple[Note, ...] = (), help: str | Sequence[str] = ()
-    ) -> None:
-        self.diagnostics.append(error("syntax", message, span, notes=notes, help=help))
+    def report(self, message: str, span: Span, *, notes: tuple[Note, ...] = (), help: str | Sequence[str] = ()) -> None:
+        self.diagnostics.append(error("syntax", message, span, notes=notes, help=help or ()))
 
     def span(self, start: int, end: int) -> Span:
         return Span(self.source, start, end)
@@ -125,7 +123,7 @@ class ExpressionBuilder:
             return c[0]  # type: ignore[no-any-return]  # the children of this rule are expressions
         return self.tuple_(start, end, c)
 
-    # --- calls, attributes, subscripts -----------------------------------------------------------------------------------
+    # --- calls, attributes, subscripts -------------------------------------------------------------------------------
 
     def argument(self, start: int, end: int, c: list[Any]) -> tree.Argument:
         return tree.Argument(Span(self.source, start, end), None, None, c[0])
@@ -181,7 +179,7 @@ class ExpressionBuilder:
     def ellipsis(self, start: int, end: int, c: list[Any]) -> tree.Ellipsis:
         return tree.Ellipsis(self.span(start, end))
 
-    # --- operators -----------------------------------------------------------------------------------------------------
+    # --- operators ---------------------------------------------------------------------------------------------------
 
     def operation(self, start: int, end: int, c: list[Any]) -> tree.Operation:
         operators = c[1::2]

@@ -14,7 +14,7 @@ from netdsl.syntax.lalr import Token
 class FileBuilder(ExpressionBuilder):
     """Makes a file's definitions."""
 
-    # --- statements ----------------------------------------------------------------------------------------------------
+    # --- statements --------------------------------------------------------------------------------------------------
 
     def identifier(self, start: int, end: int, c: list[Any]) -> tree.Identifier:
         return self.bound_name(c[0])
@@ -90,11 +90,17 @@ class FileBuilder(ExpressionBuilder):
     def labelled(self, start: int, end: int, c: list[Any]) -> tree.Labelled:
         setting, name = self.bound_name(c[0]), self.bound_name(c[1])
         if setting.id != "augment":
-            helps = advice.unknown_statement(setting.id, f"{name.id} =")
-            self.report(f"'{setting.id}' starts no statement", setting.span, help=helps)
+            self._unknown_statement(setting, name)
         return tree.Labelled(self.span(start, end), setting, name, c[3])
 
-    # --- definitions ---------------------------------------------------------------------------------------------------
+    def _unknown_statement(self, word: tree.Identifier, name: tree.Identifier) -> None:
+        if found := advice.slash_comment(self.source, word.span.start):
+            self.report(advice.SLASHES_MESSAGE, found[0], help=f"write '# {found[1]}'")
+        else:
+            helps = advice.unknown_statement(word.id, f"{name.id} =")
+            self.report(f"'{word.id}' starts no statement", word.span, help=helps)
+
+    # --- definitions -------------------------------------------------------------------------------------------------
 
     def start(self, start: int, end: int, c: list[Any]) -> tuple[tree.Definition, ...]:
         return tuple(c)

@@ -12,9 +12,11 @@ from netdsl.syntax import tree
 from netdsl.syntax.lalr import END, Machine, Token
 from netdsl.syntax.recover import Brackets, is_name
 
-OPERATORS = frozenset("PLUS MINUS TIMES POWER COMPARE IN NOT AND OR".split())
+OPERATORS = frozenset(("PLUS", "MINUS", "TIMES", "POWER", "COMPARE", "IN", "NOT", "AND", "OR"))
 _ATOMS = frozenset(("NUMBER", "STRING", "TRUE", "FALSE", "NONE", "HOLE"))
-_STOPS = frozenset("COMMA RPAR RSQB RBRACE LBRACE THEN ELSE EQUAL AND OR IF FOR AS COLON".split()) | {END}
+_STOPS = frozenset(
+    ("COMMA", "RPAR", "RSQB", "RBRACE", "LBRACE", "THEN", "ELSE", "EQUAL", "AND", "OR", "IF", "FOR", "AS", "COLON")
+) | {END}
 
 
 @dataclass(slots=True)

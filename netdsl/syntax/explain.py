@@ -84,7 +84,11 @@ def _missing_bracket(context: Context) -> Diagnostic | None:
     symbol = context.tokens[opener]
     closer = SYMBOL[CLOSER[symbol.type]]
     token = context.token
-    if context.index > opener + 1 and context.starts_binding(context.index - 1) and is_name(context.tokens[context.index - 1]):
+    if (
+        context.index > opener + 1
+        and context.starts_binding(context.index - 1)
+        and is_name(context.tokens[context.index - 1])
+    ):
         token = context.tokens[context.index - 1]  # the name of the next statement, read as one more argument
     note = Note(f"this '{symbol.text}' is not closed", context.span(symbol))
     return context.error(f"expected '{closer}' before {found_text(context, token)}", token, notes=[note])
@@ -110,7 +114,15 @@ def _missing_comma(context: Context) -> Diagnostic | None:
     opener = context.brackets.enclosing(context.index)
     if opener is None or context.tokens[opener].type == "LBRACE" or not context.before:
         return None
-    starts = is_name(context.token) or context.token.type in ("NUMBER", "STRING", "TRUE", "FALSE", "NONE", "HOLE", "LSQB")
+    starts = is_name(context.token) or context.token.type in (
+        "NUMBER",
+        "STRING",
+        "TRUE",
+        "FALSE",
+        "NONE",
+        "HOLE",
+        "LSQB",
+    )
     if not starts or not context.can_follow("COMMA"):
         return None
     start = context.operand_start()
@@ -122,7 +134,7 @@ def _missing_comma(context: Context) -> Diagnostic | None:
     return context.error(f"expected ',' between {what}, found {found_text(context)}", help=f"write '{left}, {right}'")
 
 
-# --- what is left ------------------------------------------------------------------------------------------------------
+# --- what is left ----------------------------------------------------------------------------------------------------
 
 
 def _expected(context: Context) -> Diagnostic:

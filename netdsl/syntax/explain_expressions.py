@@ -7,11 +7,13 @@ from netdsl.source import Span
 from netdsl.syntax import tree
 from netdsl.syntax.context import OPERATORS, Context
 from netdsl.syntax.lalr import END, Token
+from netdsl.syntax.recover import is_name
+
+_ENDS = frozenset(("RPAR", "RSQB", "NUMBER", "STRING", "TRUE", "FALSE", "NONE", "HOLE"))
 
 
 def _ends_expression(token: Token | None) -> bool:
-    kinds = "RPAR RSQB NUMBER STRING TRUE FALSE NONE HOLE NAME INPUT OUTPUT TARGET METRIC BLOCK NETWORK TRAIN"
-    return token is not None and token.type in kinds.split()
+    return token is not None and (is_name(token) or token.type in _ENDS)
 
 
 def _find(context: Context, kind: str, start: int) -> int | None:
@@ -71,12 +73,16 @@ def conditional_parts(context: Context) -> Diagnostic | None:
     token, shape = context.token, "a conditional expression is written 'if condition then value else other'"
     if context.can_follow("ELSE") and opened[-1].type == "THEN":
         note = Note("the 'then' that it belongs to", context.span(opened[-1]))
-        return context.error(f"expected 'else' {_before(token)}", notes=[note], help=shape + ": it has a value in either case")
+        return context.error(
+            f"expected 'else' {_before(token)}", notes=[note], help=shape + ": it has a value in either case"
+        )
     if context.can_follow("THEN") and not context.can_follow("LBRACE") and opened[-1].type == "IF":
         note = Note("the 'if' that it belongs to", context.span(opened[-1]))
         return context.error(f"expected 'then' {_before(token)}", notes=[note], help=shape)
     if token.type == "THEN" and context.can_follow("LBRACE"):
-        return context.error("expected '{' before 'then'", help="an 'if' statement is written 'if condition { … } else { … }'")
+        return context.error(
+            "expected '{' before 'then'", help="an 'if' statement is written 'if condition { … } else { … }'"
+        )
     return None
 
 
@@ -142,6 +148,8 @@ def chain_operand(context: Context) -> Diagnostic | None:
     operand, start = context.operand(), context.operand_start()
     if context.token.type != "ARROW" or start is None or not _ends_expression(context.before):
         return None
+    if len(operand) == 1 and not isinstance(operand[0], tree.Unary | tree.Operation | tree.Power | tree.Compare):
+        return None
     assert context.before is not None
     left = context.text(start, context.before.end)
     step = context.text(context.token.start, _chain_end(context))
@@ -160,9 +168,9 @@ def _chain_end(context: Context) -> int:
     i, depth = context.index, 0
     while context.tokens[i].type != END:
         kind = context.tokens[i].type
-        if depth == 0 and i > context.index + 1 and kind not in ("ARROW", "DOT", "AS", "LPAR", "LSQB"):
-            if context.tokens[i - 1].type not in ("ARROW", "DOT", "AS"):
-                break
+        goes_on = kind in ("ARROW", "DOT", "AS", "LPAR", "LSQB") or context.tokens[i - 1].type in ("ARROW", "DOT", "AS")
+        if depth == 0 and i > context.index + 1 and not goes_on:
+            break
         if kind in ("RPAR", "RSQB") and depth == 0:
             break
         depth += (kind in ("LPAR", "LSQB")) - (kind in ("RPAR", "RSQB"))
@@ -205,7 +213,14 @@ def equals_in_expression(context: Context) -> Diagnostic | None:
     opener = context.brackets.enclosing(context.index)
     in_bracket = opener is not None and context.tokens[opener].type != "LBRACE"
     header = bool(statement) and _is_token(statement[0], ("IF", "ASSERT", "REPEAT", "FOR", "RETURN"))
-    binding = any(_is_token(v, ("EQUAL",)) for v in statement)
+    binding = any(_is_token(v, ("EQUAL", "AUGMENTED")) for v in statement)
+    name, lead = context.before, context.tokens[max(context.index - 2, 0)]
+    if (
+        name is not None
+        and lead.type in OPERATORS | {"ARROW", "COMMA", "EQUAL"}
+        and context.on_new_line(context.index - 1)
+    ):
+        return context.error(f"expected an expression after '{lead.text}', found the next statement", name)
     if in_bracket or header:
         return context.error("'=' binds a name and is no comparison", help="write '==' to compare")
     if binding:

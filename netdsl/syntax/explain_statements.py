@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 from netdsl.diagnostics import Diagnostic
 from netdsl.source import Span
@@ -11,26 +11,54 @@ from netdsl.syntax.context import Context
 from netdsl.syntax.lalr import END, Token
 from netdsl.syntax.recover import is_name
 
-_RESERVED = frozenset("IMPORT FROM AS FOR IN IF THEN ELSE RETURN ASSERT TRUE FALSE NONE AND OR NOT".split())
-_NAME_FOLLOWS = frozenset(
-    "AS DOT INPUT OUTPUT TARGET PARAM SHARED FROZEN METRIC BLOCK NETWORK TRAIN FOR IMPORT".split()
+_RESERVED = frozenset(
+    (
+        "IMPORT",
+        "FROM",
+        "AS",
+        "FOR",
+        "IN",
+        "IF",
+        "THEN",
+        "ELSE",
+        "RETURN",
+        "ASSERT",
+        "TRUE",
+        "FALSE",
+        "NONE",
+        "AND",
+        "OR",
+        "NOT",
+    )
 )
-_STATEMENT_KEYWORDS = frozenset("INPUT OUTPUT TARGET METRIC PARAM SHARED FROZEN REPEAT".split())
-_SLASHES = re.compile(r"(?:^|\s)(//+)\s*(?!(?:and|or|in|not|as|if|then|else)\b)[A-Za-z]+[ ,.'’:-]+[A-Za-z]+")
+_NAME_FOLLOWS = frozenset(
+    (
+        "AS",
+        "DOT",
+        "INPUT",
+        "OUTPUT",
+        "TARGET",
+        "PARAM",
+        "SHARED",
+        "FROZEN",
+        "METRIC",
+        "BLOCK",
+        "NETWORK",
+        "TRAIN",
+        "FOR",
+        "IMPORT",
+    )
+)
+_STATEMENT_KEYWORDS = frozenset(("INPUT", "OUTPUT", "TARGET", "METRIC", "PARAM", "SHARED", "FROZEN", "REPEAT"))
 
 
 def slash_comment(context: Context) -> Diagnostic | None:
     """A comment after `//`."""
     for token in (context.token, context.before):
-        if token is None or token.type == END:
-            continue
-        number = context.line(token)
-        line, start = context.source.line_text(number), context.source.line_starts[number - 1]
-        found = _SLASHES.search(line)
-        if found and start + found.start(1) <= token.start:
-            place = Span(context.source, start + found.start(1), start + found.end(1))
-            text = line[found.end(1) :].strip()
-            return context.error("'//' divides, it starts no comment", place, help=f"write '# {text}'")
+        found = advice.slash_comment(context.source, token.start) if token and token.type != END else None
+        if found:
+            place, text = found
+            return context.error(advice.SLASHES_MESSAGE, place, help=f"write '# {text}'")
     return None
 
 
@@ -56,7 +84,9 @@ def foreign_word(context: Context) -> Diagnostic | None:
         kind = "definition" if at_top else "statement"
         return context.error(f"'{word}' starts no {kind}", place, help=f"did you mean '{near}'?")
     if not at_top and word in advice.DEFINITIONS and rest:
-        return context.error(f"a '{word}' cannot stand inside of another definition", place, help="move it to the top level")
+        return context.error(
+            f"a '{word}' cannot stand inside of another definition", place, help="move it to the top level"
+        )
     return None
 
 
@@ -95,10 +125,14 @@ def reserved_word(context: Context) -> Diagnostic | None:
     if token.type not in _RESERVED:
         return None
     as_name = before is not None and before.type in _NAME_FOLLOWS and context.can_follow("NAME")
+    if as_name and context.on_new_line(context.index):
+        return context.error(f"expected a name after '{before.text if before else ''}', found '{token.text}'")
     as_argument = context.after.type == "EQUAL" and context.can_follow("NAME")
     if not (as_name or as_argument):
         return None
-    return context.error(f"'{token.text}' is a word of the language and cannot be a name", help=f"write '{token.text}_'")
+    return context.error(
+        f"'{token.text}' is a word of the language and cannot be a name", help=f"write '{token.text}_'"
+    )
 
 
 def python_colon(context: Context) -> Diagnostic | None:
@@ -106,7 +140,9 @@ def python_colon(context: Context) -> Diagnostic | None:
     if context.token.type != "COLON":
         return None
     if context.can_follow("LBRACE") or (context.can_follow("LPAR") and _is_header(context)):
-        return context.error("a body stands in braces, not after ':'", help="write '{' here and '}' at the end of the body")
+        return context.error(
+            "a body stands in braces, not after ':'", help="write '{' here and '}' at the end of the body"
+        )
     if context.before and context.before.type == "ELSE":
         return context.error("a body stands in braces, not after ':'", help="write 'else { … }'")
     return None
@@ -138,6 +174,10 @@ def double_equals(context: Context) -> Diagnostic | None:
     statement = context.statement()
     if context.token.text == "==" and context.can_follow("EQUAL") and len(statement) in (1, 2):
         return context.error("'==' compares; a name is bound by '='", help="write '='")
+    joined = context.after.type == "EQUAL" and context.after.start == context.token.end
+    if context.token.type in ("TIMES", "POWER") and joined and len(statement) == 1:
+        name, operator = _word(statement[0]), context.token.text
+        return context.error(f"there is no '{operator}='", help=f"write '{name} = {name} {operator} …'")
     if context.token.type == "COLON" and context.after.type == "EQUAL" and context.can_follow("EQUAL"):
         return context.error("a name is bound by '='", help="write '=' instead of ':='")
     return None
@@ -170,30 +210,48 @@ def expression_statement(context: Context) -> Diagnostic | None:
     statement = context.statement()
     if statement and not (len(statement) == 1 and _word(statement[0])):
         return None
-    if statement and context.token.type not in ("LPAR", "ARROW", "DOT", "LSQB", "PLUS", "MINUS", "TIMES", "POWER", "RBRACE"):
+    if statement and context.token.type not in (
+        "LPAR",
+        "ARROW",
+        "DOT",
+        "LSQB",
+        "PLUS",
+        "MINUS",
+        "TIMES",
+        "POWER",
+        "RBRACE",
+    ):
         return None
     if not statement and context.token.type not in ("LPAR", "LSQB", "NUMBER", "STRING", "MINUS", "NOT"):
         return None
     if not context.in_body and not statement:
         return None
-    split = _split_binding(context, statement)
-    if split:
-        return split
+    if found := _side_by_side(context, statement):
+        return found
     start = _span(context, statement[0]).start if statement else context.token.start
     text = context.text(start, context.expression_end(context.index))
     message = "an expression alone is no statement: its value would be lost"
     return context.error(message, Span(context.source, start, context.token.end), help=f"bind it: 'y = {text}'")
 
 
-def _split_binding(context: Context, statement: list[Token | tree.Identifier]) -> Diagnostic | None:
-    """`output y relu(x)`, which reads as `output y` and a statement of its own."""
+def _side_by_side(context: Context, statement: Sequence[object]) -> Diagnostic | None:
+    """`output y relu(x)`, `y = a b`: what reads as a statement of its own goes on in the line of the one before."""
     last = context.last_statement()
-    if not statement or not isinstance(last, tree.Output) or last.value is not None:
-        return None
-    if "\n" in context.source.text[last.span.end : context.token.start]:
+    if last is None or len(statement) != 1 or not isinstance(statement[0], Token | tree.Node):
         return None
     span = _span(context, statement[0])
-    return context.error(f"expected '=' before '{span.text}'", span, help=f"write '{last.span.text} = {span.text}…'")
+    if "\n" in context.source.text[last.span.end : span.start] or not _word(statement[0]):
+        return None
+    lacks_value = (isinstance(last, tree.Output) and last.value is None) or (
+        isinstance(last, tree.ParamDecl) and last.initializer is None
+    )
+    if lacks_value:
+        text = context.text(last.span.start, last.span.end)
+        return context.error(f"expected '=' before '{span.text}'", span, help=f"write '{text} = {span.text}…'")
+    if isinstance(last, tree.Assign | tree.Constant | tree.Output | tree.Return | tree.AugAssign | tree.Shared):
+        help = "two values stand side by side: an operator, '->' or a bracket is missing between them"
+        return context.error(f"expected the end of the statement, found '{span.text}'", span, help=help)
+    return None
 
 
 def header(context: Context) -> Diagnostic | None:
@@ -204,7 +262,9 @@ def header(context: Context) -> Diagnostic | None:
         return None
     shown = "the end of the file" if token.type == END else f"'{token.text}'"
     if first.type in ("BLOCK", "NETWORK", "TRAIN") and len(statement) == 1:
-        return context.error(f"expected a name after '{first.text}', found {shown}", help=f"write '{_FORMS[first.type]}'")
+        return context.error(
+            f"expected a name after '{first.text}', found {shown}", help=f"write '{_FORMS[first.type]}'"
+        )
     if first.type in _FORMS and not isinstance(statement[-1], list) and context.before is not None:
         missing = next((k for k in ("STRING", "AS", "IMPORT", "IN", "COLON") if context.can_follow(k)), None)
         if missing and not context.can_follow("NUMBER") and not context.can_follow("TIMES"):
@@ -238,7 +298,9 @@ def type_brackets(context: Context) -> Diagnostic | None:
         help = f"write '{name}[N, 3, 224, 224]'; a scalar is '{name}[]'"
         return context.error(f"expected the shape of '{name}' in brackets", context.before, help=help)
     if context.before.type == "COLON" and context.can_follow("NAME") and not context.can_follow("NUMBER"):
-        return context.error(f"expected an element type after ':', found '{context.token.text}'", help=f"write '{_FORMS[first.type]}'")
+        return context.error(
+            f"expected an element type after ':', found '{context.token.text}'", help=f"write '{_FORMS[first.type]}'"
+        )
     return None
 
 
@@ -253,6 +315,8 @@ def missing_equals(context: Context) -> Diagnostic | None:
         return None
     if isinstance(statement[-1], list) or not is_name(context.before):
         return None
+    if found := _side_by_side(context, statement):
+        return found
     name = context.before.text
     shown = "the end of the file" if token.type == END else f"'{token.text}'"
     help = "a statement is 'name = value' or starts with a keyword: input, output, return, for, if, …"

@@ -1,14 +1,14 @@
 """lark's LALR(1) tables, and the machine that runs them.
 
-lark reads the grammar and computes the tables. The machine here differs from lark's own in what it knows: every reduction
-gets its span, and after an error its stack tells what was read and what could follow.
+lark reads the grammar and computes the tables. The machine here differs from lark's own in what it knows: every
+reduction gets its span, and after an error its stack tells what was read and what could follow.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -57,7 +57,7 @@ class Tables:
     start: int
     patterns: tuple[tuple[str, str], ...]  # (terminal, regular expression), in the order in which they are tried
     keywords: Mapping[str, str]  # reserved spelling → terminal
-    ignored: frozenset[str]
+    climbs: dict[tuple[int, int, str], int] = field(default_factory=dict)  # what Machine._climb found
 
 
 @cache
@@ -78,7 +78,6 @@ def load(name: str) -> Tables:
         conf.start_state,
         tuple((t.name, t.pattern.to_regexp()) for t in terminals if t not in reserved),
         {t.pattern.value: t.name for t in reserved},
-        frozenset(grammar.ignore_tokens),
     )
 
 
@@ -101,6 +100,7 @@ class Machine:
 
     def __init__(self, tables: Tables, builder: object) -> None:
         self.rows = tables.rows
+        self.climbs = tables.climbs
         self.states = [tables.start]
         self.values: list[Any] = []
         self.starts: list[int] = []
@@ -122,11 +122,23 @@ class Machine:
             if action is None:
                 return False
             assert isinstance(action, Rule)
-            if action.method is None:  # an only child: the value stays, the most frequent case by far
-                states.pop()
-                states.append(rows[states[-1]][action.origin])  # type: ignore[arg-type]  # a rule's column holds states
+            if action.method is None:
+                key = (states[-2], states[-1], kind)
+                state = self.climbs.get(key)
+                states[-1] = self._climb(key) if state is None else state
             elif self._reduce(action):
                 return True
+
+    def _climb(self, key: tuple[int, int, str]) -> int:
+        """The state after all rules with an only child that apply in a row: from an atom to a whole expression, say.
+
+        They keep the value and depend on two states and the token alone. The most frequent steps by far: remembered.
+        """
+        below, state, kind = key
+        while isinstance(rule := self.rows[state].get(kind), Rule) and rule.method is None:
+            state = self.rows[below][rule.origin]  # type: ignore[assignment]  # a rule's column holds states
+        self.climbs[key] = state
+        return state
 
     def _reduce(self, rule: Rule) -> bool:
         """Applies a rule; True at the very end, when the start rule is complete."""
@@ -189,7 +201,6 @@ class Machine:
             return
         while isinstance(rule := self.rows[self.states[-1]].get(END), Rule) and rule.origin != "start":
             if rule.method is None:
-                self.states.pop()
-                self.states.append(self.rows[self.states[-1]][rule.origin])  # type: ignore[arg-type]
+                self.states[-1] = self._climb((self.states[-2], self.states[-1], END))
             else:
                 self._reduce(rule)

@@ -1,7 +1,7 @@
 """Text → tokens: the grammar's terminals, and a word of help for everything that is none of them.
 
-A slip whose meaning is plain (`;`, `&&`, a typographic quote) is reported and read as what was meant, so that it hides no
-other error; where that is impossible a token of type `FAULT` makes the parser give up on the definition it stands in.
+A slip whose meaning is plain (`;`, `&&`, a typographic quote) is reported and read as what was meant, so that it hides
+no other error; where that is impossible a token of type `FAULT` makes the parser give up on the definition around it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from netdsl.syntax.tree import Comment
 
 GRAMMAR = "netdsl.lark"
 MAX_NESTING = 200
+MAX_SLIPS = 200  # errors of one kind that are kept: a binary file is not worth one for each of its bytes
 FAULT = "FAULT"
 
 
 @dataclass(slots=True)
 class Lexed:
-    """The tokens, the last of type `$END`; the comments; what was wrong. `faults` maps a FAULT's offset to its error."""
+    """The tokens, the last of type `$END`; the comments; what was wrong. `faults` has each FAULT's error by offset."""
 
     source: SourceFile
     tokens: list[Token] = field(default_factory=list)
@@ -33,11 +34,13 @@ class Lexed:
     faults: dict[int, Diagnostic] = field(default_factory=dict)
 
     def report(self, message: str, start: int, end: int, help: str = "") -> None:
-        self.diagnostics.append(error("syntax", message, Span(self.source, start, end), help=help or ()))
+        if len(self.diagnostics) < MAX_SLIPS:
+            self.diagnostics.append(error("syntax", message, Span(self.source, start, end), help=help or ()))
 
     def fault(self, message: str, start: int, end: int, help: str = "") -> None:
         """An error after which the text around it makes no sense."""
-        self.faults[start] = error("syntax", message, Span(self.source, start, end), help=help or ())
+        if len(self.faults) < MAX_SLIPS:
+            self.faults[start] = error("syntax", message, Span(self.source, start, end), help=help or ())
         self.tokens.append(Token(FAULT, self.source.text[start:end], start, end))
 
 
@@ -111,7 +114,9 @@ def _refuse_deep_nesting(out: Lexed) -> None:
 def nesting_error(span: Span, what: str) -> Diagnostic:
     """The error for anything that nests too deep; `what` is subject and verb."""
     message = f"{what} more than {MAX_NESTING} deep here"
-    return error("nesting", message, span, help="bind an inner part to a name of its own, in a statement before this one")
+    return error(
+        "nesting", message, span, help="bind an inner part to a name of its own, in a statement before this one"
+    )
 
 
 def _comment(source: SourceFile, match: re.Match[str]) -> Comment:
@@ -125,7 +130,9 @@ def _comment(source: SourceFile, match: re.Match[str]) -> Comment:
 
 def _slip_comment(out: Lexed, text: str, start: int, end: int) -> None:
     if not text.endswith("*/") or len(text) < 4:
-        out.fault("this '/*' comment is never closed", start, start + 2, "a comment starts with '#', on each of its lines")
+        out.fault(
+            "this '/*' comment is never closed", start, start + 2, "a comment starts with '#', on each of its lines"
+        )
     else:
         out.report("'/* … */' is no comment here", start, end, "a comment starts with '#', on each of its lines")
 
@@ -143,7 +150,9 @@ def _slip_number(out: Lexed, text: str, start: int, end: int) -> None:
 def _slip_string(out: Lexed, text: str, start: int, end: int) -> None:
     shown = text.rstrip()
     help = f"close it with {text[0]} on the same line; a line break in a string is written \\n"
-    out.fault(f"this string is not closed: expected {text[0]} before the end of the line", start, start + len(shown), help)
+    out.fault(
+        f"this string is not closed: expected {text[0]} before the end of the line", start, start + len(shown), help
+    )
 
 
 def _slip_quotes(out: Lexed, text: str, start: int, end: int) -> None:
@@ -173,7 +182,9 @@ def _slip_character(out: Lexed, text: str, start: int, end: int) -> None:
         message, help = characters.DROPPED[text]
         out.report(message, start, end, help)
     elif plain := characters.ascii_form(text):
-        message = f"{characters.describe(text)} only looks like '{plain}'" if plain.strip() else characters.describe(text)
+        message = (
+            f"{characters.describe(text)} only looks like '{plain}'" if plain.strip() else characters.describe(text)
+        )
         out.report(message, start, end, f"write '{plain}'" if plain.strip() else "write a plain space")
         match = _scanner()[0].match(plain)
         if match and match.end() == len(plain) and match.lastgroup != "SPACE" and match.lastgroup not in _SLIPS:

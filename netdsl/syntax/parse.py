@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from netdsl.diagnostics import Diagnostic
 from netdsl.source import SourceFile
@@ -17,16 +20,29 @@ from netdsl.syntax.tree import Definition, File
 
 
 def parse(source: SourceFile) -> tuple[File, tuple[Diagnostic, ...]]:
-    """The tree of a file and what is wrong with its syntax, in the order of the text. Never raises for what the file says.
+    """The tree of a file and what is wrong with its syntax, in the order of the text. Raises for nothing in the file.
 
     A definition with an error that breaks its structure is left out of the tree; the parser resumes at the next one.
     """
-    lexed = lex(source)
-    parser = _Parser(lexed)
-    definitions = parser.run()
+    with _collector_paused():
+        lexed = lex(source)
+        parser = _Parser(lexed)
+        definitions = parser.run()
     found = [*lexed.diagnostics, *lexed.faults.values(), *parser.builder.diagnostics]
     found.sort(key=lambda diagnostic: diagnostic.span.start if diagnostic.span else 0)
     return File(source, definitions, tuple(lexed.comments)), tuple(found)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Nothing made here is cyclic garbage: the collector would only walk the growing tree, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Parser:
@@ -63,7 +79,7 @@ class _Parser:
         self.machine.settle()
 
     def _next_start(self, index: int) -> int:
-        """The token at which the next definition starts: the refused one or the one before, or a later one, or the end."""
+        """Where the next definition starts: at the refused token, the one before it, or a later one, or at the end."""
         if not self.starts:
             self.starts = [*definition_starts(self.source, self.tokens), len(self.tokens) - 1]
         return self.starts[min(bisect_left(self.starts, max(index - 1, self.first + 1)), len(self.starts) - 1)]
@@ -78,5 +94,3 @@ class _Parser:
         self.machine.restart()
         self.builder.nesting.clear()
         return self.first
-
-

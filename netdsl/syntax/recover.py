@@ -11,13 +11,45 @@ CLOSER = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 SYMBOL = {"LPAR": "(", "LSQB": "[", "LBRACE": "{", "RPAR": ")", "RSQB": "]", "RBRACE": "}"}
 _OPENER = {closer: opener for opener, closer in CLOSER.items()}
 SOFT_KEYWORDS = frozenset(
-    "INPUT OUTPUT TARGET METRIC PARAM SHARED FROZEN BLOCK NETWORK TRAIN REPEAT".split()
+    ("INPUT", "OUTPUT", "TARGET", "METRIC", "PARAM", "SHARED", "FROZEN", "BLOCK", "NETWORK", "TRAIN", "REPEAT")
 )  # keywords only where a statement starts
 _AFTER_NAME = frozenset(("LPAR", "LBRACE", "DOT", "STRING"))
 # After one of these a name must follow, so that `block` there is a name.
 _WANTS_NAME = frozenset(
-    "EQUAL COMMA DOT ARROW AS COLON LPAR LSQB PLUS MINUS TIMES POWER COMPARE AUGMENTED IN AND OR NOT IF THEN ELSE RETURN"
-    " FOR ASSERT IMPORT INPUT OUTPUT TARGET PARAM SHARED FROZEN METRIC".split()
+    (
+        "EQUAL",
+        "COMMA",
+        "DOT",
+        "ARROW",
+        "AS",
+        "COLON",
+        "LPAR",
+        "LSQB",
+        "PLUS",
+        "MINUS",
+        "TIMES",
+        "POWER",
+        "COMPARE",
+        "AUGMENTED",
+        "IN",
+        "AND",
+        "OR",
+        "NOT",
+        "IF",
+        "THEN",
+        "ELSE",
+        "RETURN",
+        "FOR",
+        "ASSERT",
+        "IMPORT",
+        "INPUT",
+        "OUTPUT",
+        "TARGET",
+        "PARAM",
+        "SHARED",
+        "FROZEN",
+        "METRIC",
+    )
 )
 
 
@@ -49,7 +81,7 @@ def _starts_definition(source: SourceFile, tokens: list[Token], i: int) -> bool:
 
 @dataclass(slots=True)
 class Brackets:
-    """How brackets pair: the opener around each token is found by `enclosing`; `unclosed` holds openers without a closer."""
+    """How brackets pair: `enclosing` finds the opener around a token, `unclosed` holds the openers without a closer."""
 
     tokens: list[Token]
     first: int  # the token from which they are paired
@@ -71,7 +103,7 @@ class Brackets:
 
 
 def match_brackets(source: SourceFile, tokens: list[Token], first: int, last: int) -> Brackets:
-    """Pairs the brackets of the tokens `first` to `last`. `(` and `[` never hold a brace: a brace ends those left open."""
+    """Pairs the brackets of tokens `first` to `last`. No `(` or `[` holds a brace: a brace ends those left open."""
     found = Brackets(tokens, first)
     stack: list[int] = []
     for i in range(first, last):

@@ -1,0 +1,195 @@
+"""The tokens and comments of one logical line (a statement, a header) → the stream that `layout` prints.
+
+Spacing, which brackets break and with which trailing comma, and the operators at which a long expression breaks: the
+loosest ones that it holds (`->` in a chain, `or` in a condition), each at the start of a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netdsl.syntax.lalr import Token
+from netdsl.syntax.layout import INDENT, Break, Close, IfBroken, Open, Part, Remark, Text
+from netdsl.syntax.recover import is_name
+from netdsl.syntax.tree import Comment
+
+_LOOSENESS = {"ARROW": 5, "OR": 4, "AND": 3, "PLUS": 2, "MINUS": 2, "TIMES": 1}
+_ENDS = frozenset(("RPAR", "RSQB", "NUMBER", "STRING", "TRUE", "FALSE", "NONE", "HOLE", "ELLIPSIS"))
+_OPENING, _CLOSING = frozenset(("LPAR", "LSQB")), frozenset(("RPAR", "RSQB"))
+
+
+@dataclass(slots=True)
+class _Level:
+    """The inside of a bracket, or the line as a whole.
+
+    An item (between commas) has pieces (around `then` and `else`); `loosest` has for each piece, over all items, the
+    looseness of the operators at which it breaks.
+    """
+
+    kind: str  # "line", "call", "paren", "list", "type", "index", "targets"
+    loosest: list[int] = field(default_factory=lambda: [0])
+    commas: int = 0
+    closing_comma: int | None = None  # the offset of a comma right before the closing bracket
+    piece: int = 0  # while writing: the piece at hand
+
+    @property
+    def breaks(self) -> bool:
+        return self.kind not in ("line", "targets")
+
+    @property
+    def one_tuple(self) -> bool:
+        return self.kind == "paren" and self.commas == 1 and self.closing_comma is not None
+
+    @property
+    def trailing_comma(self) -> bool:
+        return self.kind in ("call", "list", "type") or (
+            self.kind == "paren" and self.commas > 0 and not self.one_tuple
+        )
+
+
+class LineBuilder:
+    """Builds the stream of one logical line.
+
+    `texts` has the canonical text of tokens that are rewritten, by offset; `targets` the offsets of brackets around
+    targets, in which no trailing comma may stand.
+    """
+
+    def __init__(self, items: Sequence[Token | Comment], texts: Mapping[int, str], targets: frozenset[int]) -> None:
+        self.items = items
+        self.texts = texts
+        self.targets = targets
+        self.tokens = [item for item in items if isinstance(item, Token)]
+        self.previous = dict(zip((t.start for t in self.tokens[1:]), self.tokens, strict=False))
+        self.parts: list[Part] = []
+        self.binary: set[int] = set()  # offsets of the operators at which an expression may break
+        self.choices: set[int] = set()  # offsets of the `then` and `else` of expressions
+        self.levels: dict[int, _Level] = {}
+        self._survey()
+
+    # --- what the tokens are -----------------------------------------------------------------------------------------
+
+    def _survey(self) -> None:
+        """Finds every bracket's level (by its offset; the line's own at -1) and the operators at which it breaks."""
+        self.levels[-1] = _Level("line")
+        stack = [self.levels[-1]]
+        for i, token in enumerate(self.tokens):
+            level = stack[-1]
+            if token.type in _OPENING:
+                stack.append(_Level(self._bracket_kind(i)))
+                self.levels[token.start] = stack[-1]
+            elif token.type in _CLOSING:
+                level.closing_comma = self.tokens[i - 1].start if self.tokens[i - 1].type == "COMMA" else None
+                stack.pop()
+            elif token.type == "COMMA":
+                level.commas += 1
+                if level.breaks:
+                    level.loosest.append(0)
+            elif token.type in ("THEN", "ELSE") and self.tokens[max(i - 1, 0)].type != "RBRACE":
+                self.choices.add(token.start)
+                level.loosest.append(0)
+            elif token.type in _LOOSENESS and (token.type != "MINUS" or self._ends_operand(i - 1)):
+                self.binary.add(token.start)
+                level.loosest[-1] = max(level.loosest[-1], _LOOSENESS[token.type])
+
+    def _ends_operand(self, i: int) -> bool:
+        """Whether an operand ends at token `i`, so that a bracket after it calls it and a `-` subtracts from it."""
+        if i < 0 or (i == 0 and self.tokens[0].type == "REPEAT"):
+            return False
+        return self.tokens[i].type in _ENDS or is_name(self.tokens[i])
+
+    def _bracket_kind(self, i: int) -> str:
+        token = self.tokens[i]
+        if token.start in self.targets:
+            return "targets"
+        train_header = self.tokens[0].type == "TRAIN" and self.tokens[-1].type == "LBRACE"
+        if token.type == "LPAR":
+            labelled = train_header and self.tokens[i - 1].type == "STRING"
+            return "paren" if labelled or not self._ends_operand(i - 1) else "call"
+        if not self._ends_operand(i - 1):
+            return "list"
+        return "type" if i == 4 and self.tokens[2].type == "COLON" else "index"
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def build(self) -> list[Part]:
+        # What follows a `}` on its line starts at the margin again where a comment makes it a line of its own.
+        by = 0 if self.tokens[0].type == "RBRACE" else INDENT
+        self.parts = [Open(by), Open(by)]
+        stack = [self.levels[-1]]
+        before: Token | Comment | None = None
+        for item in self.items:
+            if isinstance(item, Comment):
+                self._remark(item, before)
+            elif item.type in _CLOSING:
+                self._close(item, stack.pop())
+            elif item.type == "COMMA":
+                self._comma(item, stack[-1])
+            else:
+                self._word(item, stack[-1])
+                if item.type in _OPENING:
+                    stack.append(self.levels[item.start])
+                    self.parts += [Open(), Break(""), Open(), Open()] if stack[-1].breaks else []
+            before = item
+        self.parts += [Close(), Close()]
+        return self.parts
+
+    def _remark(self, comment: Comment, before: Token | Comment | None) -> None:
+        """A comment; before an item's first word it stands outside of the item, which it does not break then."""
+        if before is None or not isinstance(self.parts[-1], Open) or len(self.parts) == 2:
+            self.parts.append(Remark(comment))
+            return
+        at = len(self.parts) - 2
+        if not comment.own_line and isinstance(self.parts[at - 1], Break):
+            at -= 1  # behind a bracket or a comma: before their line ends
+        self.parts.insert(at, Remark(comment))
+
+    def _word(self, token: Token, level: _Level) -> None:
+        spaced = self._spaced(token, level)
+        if token.start in self.choices:
+            level.piece += 1
+            text = self.texts.get(token.start, token.text)
+            self.parts += [Close(), Break(" "), Text(text), Open()]
+            return
+        looseness = _LOOSENESS[token.type] if token.start in self.binary else 0
+        if looseness and looseness == level.loosest[level.piece]:
+            self.parts.append(Break(" "))
+        elif spaced:
+            self.parts.append(Text(" "))
+        self.parts.append(Text(self.texts.get(token.start, token.text)))
+
+    def _comma(self, token: Token, level: _Level) -> None:
+        if not level.breaks:
+            self.parts.append(Text(","))
+        elif token.start != level.closing_comma:
+            level.piece += 1
+            self.parts += [Close(), Close(), Text(","), Break(" "), Open(), Open()]
+        elif level.one_tuple:
+            self.parts.append(Text(","))
+
+    def _close(self, token: Token, level: _Level) -> None:
+        if level.breaks:
+            remarks: list[Part] = []
+            while isinstance(self.parts[-1], Remark):
+                remarks.insert(0, self.parts.pop())
+            empty = isinstance(self.parts[-1], Open)
+            comma = [IfBroken(",")] if level.trailing_comma and not empty else []
+            self.parts += [Close(), Close(), *comma, *remarks, Break("", closing=True), Close()]
+        self.parts.append(Text(token.text))
+
+    def _spaced(self, token: Token, level: _Level) -> bool:
+        """Whether a space stands before a token where no line breaks."""
+        before = self.previous.get(token.start)
+        if before is None:
+            return False
+        a, b = before.type, token.type
+        inside = level.kind != "line"
+        if a in _OPENING or "DOT" in (a, b) or b == "COLON":
+            return False
+        if a == "COMMA":
+            return not level.breaks  # a Break was written
+        if a == "MINUS" and before.start not in self.binary:
+            return False
+        if inside and (a == "COLON" or "EQUAL" in (a, b)):
+            return False
+        return b not in _OPENING or self.levels[token.start].kind in ("paren", "list", "targets")
