@@ -8,7 +8,7 @@ weights are written, cost nothing when the model runs, and are printed and verif
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -127,10 +127,10 @@ class Graph:
 
     @cached_property
     def constants(self) -> frozenset[Value]:
-        """Parameters and every value computed from parameters and constants alone."""
+        """Parameters and every value computed from parameters and constants alone, no symbol among them."""
         found = {p.value for p in self.parameters}
         for node in self.nodes:
-            if node.op.foldable and all(v in found for v in node.inputs):
+            if node.op.foldable and all(v in found for v in node.inputs) and not _symbolic(node):
                 found.update(node.outputs)
         return frozenset(found)
 
@@ -152,3 +152,14 @@ class Graph:
         """The one node that reads a value, or None if others, or an output, do too."""
         users = self.users.get(value, ())
         return users[0] if len(users) == 1 and value not in self.output_values else None
+
+
+def _symbolic(node: Node) -> bool:
+    """Whether what a node makes depends on a symbol: `expand(weight, [N, 3])`."""
+    return not all(v.type.is_static for v in node.outputs) or any(
+        _holds_symbol(getattr(node.op, f.name)) for f in fields(node.op)
+    )
+
+
+def _holds_symbol(attribute: object) -> bool:
+    return isinstance(attribute, Expr) or (isinstance(attribute, tuple) and any(map(_holds_symbol, attribute)))
