@@ -1,0 +1,145 @@
+"""Normalisation of one item by its own statistics over chosen axes: layer norm and RMS norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from netdsl.ir.arguments import AXES, EPSILON, TENSOR, Param
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.initializer import ONES, ZEROS
+from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, normal_axis, require_float, same_dtype
+from netdsl.ir.reach import POINTWISE, WHOLE, Reach
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.precision import like, wide
+
+
+def emit_mean(cx: Emitter, x: str, axes: Sequence[int]) -> str:
+    """ONNX ReduceMean, the axes kept with size 1."""
+    if cx.opset < 18:
+        return cx.emit("ReduceMean", x, axes=list(axes), keepdims=1)
+    return cx.emit("ReduceMean", x, cx.ints(axes), keepdims=1)
+
+
+@dataclass(frozen=True)
+class AxesNorm(Primitive):
+    """What norms over chosen axes share; `weight` and `bias` have the sizes of those axes."""
+
+    axes: tuple[int, ...]
+    epsilon: float = 1e-5
+
+    signature: ClassVar[tuple[Param, ...]] = (
+        Param("x", TENSOR),
+        Param("axes", AXES, (-1,), doc="the axes that are normalised"),
+        Param("epsilon", EPSILON, 1e-5),
+    )
+    parameters: ClassVar[tuple[str, ...]]
+    operations: ClassVar[int]  #: arithmetic operations per element
+
+    @classmethod
+    def call(cls, cx: LayerContext, x: Value, axes: tuple[int, ...] | None, epsilon: float) -> Value:
+        require_float(cls.name, x.type)
+        given = range(1, x.rank) if axes is None else axes
+        order = tuple(sorted({normal_axis(cls.name, a, x.rank, "axes") for a in given}))
+        if not order:
+            raise ShapeError(f"{cls.name} needs at least one axis, found {x.type}", argument="axes")
+        shape = tuple(x.shape[a] for a in order)
+        for axis, dim in zip(order, shape, strict=True):
+            if not isinstance(dim, int):
+                raise ShapeError(
+                    f"{cls.name}: axis {axis} of {x.type} is symbolic, and 'weight' needs integers",
+                    argument="axes",
+                    help="normalise the channels alone (axes=1), or give the symbol a value with --set",
+                )
+        initial = {"weight": ONES, "bias": ZEROS}
+        made = [cx.parameter(name, shape, initial[name], dtype=x.dtype) for name in cls.parameters]
+        return cx.emit(cls(order, epsilon), x, *made)
+
+    def infer(self, x: TensorType, *parameters: TensorType) -> TensorType:
+        same_dtype(self.name, x, *parameters)
+        sizes = tuple(x.shape[a] for a in self.axes)
+        for parameter in parameters:
+            if parameter.shape != sizes:
+                raise ShapeError(f"{self.name}: {parameter} does not fit axes {list(self.axes)} of {x}")
+        return x
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(other=self.operations * outputs[0].size)
+
+    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
+        return POINTWISE if all(a < 2 for a in self.axes) and inputs[0].rank > 2 else WHOLE
+
+    def spread(self, parameter: NDArrayAny, rank: int) -> Any:
+        """A parameter in the shape in which it broadcasts over the input."""
+        sizes = iter(parameter.shape)
+        return wide(parameter).reshape([next(sizes) if a in self.axes else 1 for a in range(rank)])
+
+    def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
+        rank = node.inputs[0].rank
+        first = rank - len(self.axes)
+        if self.axes == tuple(range(first, rank)):
+            return self.emit_last(cx, node, x, first, *parameters)
+        perm = [*(a for a in range(rank) if a not in self.axes), *self.axes]
+        y = self.emit_last(cx, node, cx.emit("Transpose", x, perm=perm), first, *parameters)
+        return cx.emit("Transpose", y, perm=[perm.index(a) for a in range(rank)])
+
+    def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
+        """The ONNX form for the axes from `first` on."""
+        raise TypeError(f"{self.name} has no ONNX form")
+
+
+@dataclass(frozen=True)
+class LayerNorm(AxesNorm):
+    """`weight * (x - mean) / sqrt(var + epsilon) + bias`, mean and variance taken over `axes`.
+
+    `weight` and `bias` have the sizes of `axes`: `[C]` for `axes=1`, `[C, H, W]` for `axes=[1, 2, 3]`.
+    """
+
+    name: ClassVar[str] = "layer_norm"
+    family: ClassVar[str] = "normalisation"
+    reference: ClassVar[str] = "Ba et al. 2016 (arXiv:1607.06450); ONNX LayerNormalization"
+    parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    operations: ClassVar[int] = 7  # the mean; centre, square, mean of squares; scale, weight, bias
+
+    def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny) -> NDArrayAny:
+        centred = wide(x) - wide(x).mean(axis=self.axes, keepdims=True)
+        variance = np.square(centred).mean(axis=self.axes, keepdims=True)
+        normal = centred / np.sqrt(variance + centred.dtype.type(self.epsilon))
+        return like(normal * self.spread(weight, x.ndim) + self.spread(bias, x.ndim), x)
+
+    def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
+        return cx.emit("LayerNormalization", x, *parameters, axis=first, epsilon=self.epsilon)
+
+
+@dataclass(frozen=True)
+class RmsNorm(AxesNorm):
+    """`weight * x / sqrt(mean(x**2) + epsilon)`, the mean taken over `axes`; `weight` has their sizes."""
+
+    name: ClassVar[str] = "rms_norm"
+    family: ClassVar[str] = "normalisation"
+    reference: ClassVar[str] = "Zhang & Sennrich 2019 (arXiv:1910.07467); ONNX RMSNormalization"
+    parameters: ClassVar[tuple[str, ...]] = ("weight",)
+    operations: ClassVar[int] = 4  # square, mean, scale, weight
+
+    def evaluate(self, x: NDArrayAny, weight: NDArrayAny) -> NDArrayAny:
+        numbers = wide(x)
+        mean = np.square(numbers).mean(axis=self.axes, keepdims=True)
+        return like(numbers / np.sqrt(mean + numbers.dtype.type(self.epsilon)) * self.spread(weight, x.ndim), x)
+
+    def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
+        dtype = node.inputs[0].dtype
+        if cx.opset >= 23:
+            return cx.emit("RMSNormalization", x, *parameters, axis=first, epsilon=self.epsilon)
+        numbers = x
+        if dtype.size == 2:  # squares leave the range of 16 bits early
+            numbers = cx.emit("Cast", x, to=cx.onnx_type(DType.float32))
+        inner = DType.float32 if dtype.size == 2 else dtype
+        mean = emit_mean(cx, cx.emit("Mul", numbers, numbers), range(first, node.inputs[0].rank))
+        root = cx.emit("Sqrt", cx.emit("Add", mean, cx.scalar(self.epsilon, inner)))
+        normal = cx.emit("Div", numbers, root)
+        if dtype.size == 2:
+            normal = cx.emit("Cast", normal, to=cx.onnx_type(dtype))
+        return cx.emit("Mul", normal, *parameters)
