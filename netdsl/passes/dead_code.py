@@ -31,7 +31,7 @@ class DeadCode(Pass):
                 kept.append(node)
         parameters = tuple(p for p in graph.parameters if p.value in wanted)
         for p in graph.parameters:
-            if p.value not in wanted and p.value not in graph.users:
+            if p.value not in wanted:
                 log.add(
                     Rewrite(
                         self.name,

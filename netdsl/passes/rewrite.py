@@ -134,16 +134,29 @@ class Rewriter:
             inputs = tuple(self._current(v) for v in old.inputs)
             if any(a is not b for a, b in zip(inputs, old.inputs, strict=True)):
                 node = replace(old, inputs=inputs)
-        self._saved = Savings()
-        values = rule(node)
+        values = self._apply(node, rule, after)
         if values is None:
             self._append(node)
             return
+        # What was just made may match again: a chain in front of a layer folds into it link by link.
+        while len(values) == 1 and values[0] in self._fresh and (made := self._made.get(values[0])) is not None:
+            again = self._apply(made, rule, after)
+            if again is None:
+                return
+            values = again
+
+    def _apply(self, node: Node, rule: Rule, after: Callable[[Node], None]) -> Sequence[Value] | None:
+        """Puts what the rule returns, if anything, in the place of a node."""
+        self._saved = Savings()
+        values = rule(node)
+        if values is None:
+            return None
         self.changed = True
         for before, value in zip(node.outputs, values, strict=True):
             self._redirect(before, value)
         self._remove(node)
         after(node)
+        return values
 
     def _redirect(self, before: Value, after: Value) -> None:
         self._new[before] = after
