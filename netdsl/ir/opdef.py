@@ -132,8 +132,11 @@ class GradientContext(Protocol):
 class TrainingContext(GradientContext, Protocol):
     """What `Primitive.training` may do: emit the form that a node takes while it is trained."""
 
+    def current(self, buffer: Value) -> Value:
+        """A buffer's value at this point of the step: its own, or what an earlier use of the layer made of it."""
+
     def update(self, buffer: Value, value: Value) -> None:
-        """The buffer's value after the step."""
+        """The buffer's value from here on, which the step stores at its end."""
 
     def random(self, type: TensorType) -> Value:
         """Uniform numbers in [0, 1), other ones for each call and each step, a function of the step's seed alone."""
@@ -167,6 +170,7 @@ class Primitive(Operator):
 
     foldable: ClassVar[bool] = True  #: a node of constants alone may be evaluated at compile time (not for random ones)
     commutative: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True  #: False: has no gradient rule, and nothing is trained through it
     flops_per_element: ClassVar[int] = 0  #: for the default cost rule: arithmetic operations per output element
     signature: ClassVar[tuple[Param, ...]] = ()
 
@@ -202,9 +206,10 @@ class Primitive(Operator):
         """The outputs' values in training mode, or None where the node is the same in both modes (the default)."""
         return None
 
-    def gradient(self, cx: GradientContext, node: Node, *outputs: Value | None) -> Sequence[Value | None]:
-        """The gradient of the loss for each input, from that for each output (None: the loss does not depend on it). Entries
-        for inputs that `cx.wants` not are ignored and may be None. Raises NotDifferentiable (the default)."""
+    def gradient(self, cx: GradientContext, node: Node, *outputs: Any, **kwargs: Any) -> Sequence[Value | None]:
+        """The gradient of the loss for each input, from that for each output (`Value`, or None: the loss does not depend on
+        it; at least one is not None). Entries for inputs that `cx.wants` not are ignored and may be None. Raises
+        NotDifferentiable (the default)."""
         raise NotDifferentiable
 
     def bind(self, env: dict[str, int]) -> Self:
