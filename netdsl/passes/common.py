@@ -13,7 +13,7 @@ from typing import ClassVar
 from netdsl.ir.graph import Graph, Node, Value
 from netdsl.ops.regularisation import Regularisation
 from netdsl.passes.base import Pass
-from netdsl.passes.log import Rewrite, RewriteLog
+from netdsl.passes.log import Rewrite, RewriteLog, Savings
 from netdsl.passes.rewrite import Rewriter
 
 _Key = tuple[object, ...]
@@ -37,7 +37,7 @@ class CommonSubexpressions(Pass):
 
         def after(node: Node) -> None:
             assert earlier is not None
-            if not rw.is_constant(node.outputs[0]):
+            if rw.saved != Savings():  # merged weight arithmetic is worth no line of its own
                 what = f"is the same {node.op.name} as {earlier.path}"
                 log.add(Rewrite(self.name, node.path, node.place, what, rw.saved))
 

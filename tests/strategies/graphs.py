@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from netdsl.ir import dims
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Graph, Value
@@ -77,7 +78,7 @@ def random_inputs(graph: Graph, env: Mapping[str, int] | None = None, seed: int 
     rng = np.random.default_rng(seed)
     found = {}
     for value in graph.inputs:
-        shape = [d if isinstance(d, int) else (env or {})[str(d)] for d in value.shape]
+        shape = [dims.evaluate(d, env or {}) for d in value.shape]
         found[value.name] = rng.normal(0, 1, shape).astype(value.dtype.numpy)
     return found
 
