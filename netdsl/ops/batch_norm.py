@@ -12,8 +12,8 @@ from netdsl.ir.arguments import EPSILON, TENSOR, Float, Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float, require_rank, same_dtype
-from netdsl.ir.types import NDArrayAny, TensorType
-from netdsl.ops.precision import like, wide
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import input_channels
 
 
@@ -75,5 +75,6 @@ class BatchNorm(Primitive):
         shift = wide(bias) - wide(running_mean) * scale
         return like(wide(x) * scale.reshape(shape) + shift.reshape(shape), x)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
         return cx.emit("BatchNormalization", *inputs, epsilon=self.epsilon, momentum=self.momentum)

@@ -24,8 +24,8 @@ from netdsl.ir.opdef import (
     same_dtype,
 )
 from netdsl.ir.reach import Reach
-from netdsl.ir.types import NDArrayAny, TensorType
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import (
     SamePads,
     axes_of,
@@ -47,7 +47,8 @@ INITIALIZERS = (Param("weight_init", INITIALIZER, None), Param("bias_init", INIT
 
 @dataclass(frozen=True)
 class Conv(Primitive):
-    """Convolution over 1 to 3 spatial axes: `x` `[N, C, …]`, `weight` `[channels, C/groups, *kernel]`, `bias` `[channels]`.
+    """Convolution over 1 to 3 spatial axes: `x` `[N, C, …]`, `weight` `[channels, C/groups, *kernel]`,
+    `bias` `[channels]`.
 
     The output is `[N, channels, …]` with sizes `(in + padding - dilation*(kernel - 1) - 1) // stride + 1`.
     """
@@ -138,6 +139,7 @@ class Conv(Primitive):
         y = y.reshape(batch, weight.shape[0], *sizes)
         return like(y if bias is None else y + wide(bias).reshape(-1, *[1] * rank), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
         input = node.inputs[0].type
         kernel = self._kernel(node.inputs[1].type)
@@ -146,11 +148,12 @@ class Conv(Primitive):
             x = emit_spatial_pad(cx, x, input, same_amounts(input.shape[2:], kernel, self.stride, self.dilation), 0)
             padding = ((0, 0),) * len(kernel)
         window = onnx_window(kernel, self.stride, padding, self.dilation)
-        return emit_without_float64(cx, input.dtype, "Conv", x, *parameters, group=self.groups, **window)
+        return cx.emit("Conv", x, *parameters, group=self.groups, **window)
 
 
 class DepthwiseConv(Operator):
-    """Convolution of each channel by itself: `weight` `[C*multiplier, 1, *kernel]`; a `conv` with as many groups as channels."""
+    """Convolution of each channel by itself, a `conv` with as many groups as channels:
+    `weight` `[C*multiplier, 1, *kernel]`."""
 
     name: ClassVar[str] = "depthwise_conv"
     family: ClassVar[str] = "convolution"

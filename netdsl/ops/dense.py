@@ -16,12 +16,13 @@ from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, 
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.broadcast import broadcast
-from netdsl.ops.precision import like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 
 
 @dataclass(frozen=True)
 class Dense(Primitive):
-    """Fully connected layer on the last axis: `x @ weight.T + bias`, `x` `[…, in]`, `weight` `[units, in]`, `bias` `[units]`.
+    """Fully connected layer on the last axis: `x @ weight.T + bias`, `x` `[…, in]`, `weight` `[units, in]`,
+    `bias` `[units]`.
 
     The output is `[…, units]`. Leading axes, if any, are batch axes; a `[in]` gives a `[units]`.
     """
@@ -81,6 +82,7 @@ class Dense(Primitive):
         y = np.matmul(wide(x), wide(weight).T)
         return like(y if bias is None else y + wide(bias), x)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str = "") -> str:
         if node.inputs[0].rank == 2:
             return cx.emit("Gemm", x, weight, *([bias] if bias else []), transB=1)
@@ -126,6 +128,7 @@ class MatMul(Primitive):
     def evaluate(self, a: NDArrayAny, b: NDArrayAny) -> NDArrayAny:
         return like(np.matmul(wide(a), wide(b)), a)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, a: str, b: str) -> str:
         dtype = node.inputs[0].dtype
         if dtype not in (DType.int8, DType.uint8):

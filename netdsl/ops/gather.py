@@ -10,7 +10,7 @@ import numpy as np
 
 from netdsl.ir.arguments import ANY, AXIS, DTYPE, POSITIVE, TENSOR, Param, describe
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Operator, Primitive, ShapeError, normal_axis
+from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, Primitive, ShapeError, normal_axis
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.constant import Cast
@@ -19,7 +19,11 @@ from netdsl.ops.constant import Cast
 def as_positions(cx: LayerContext, op: str, argument: str, value: Value) -> Value:
     """An integer tensor as int32 or int64. Raises ShapeError for another element type."""
     if not value.dtype.is_integer:
-        raise ShapeError(f"{op} needs integer {argument}, found {value.type}", argument=argument, help=f"convert them: cast({argument}, int64)")
+        raise ShapeError(
+            f"{op} needs integer {argument}, found {value.type}",
+            argument=argument,
+            help=f"convert them: cast({argument}, int64)",
+        )
     return value if value.dtype in (DType.int32, DType.int64) else cx.emit(Cast(DType.int64), value)
 
 
@@ -52,7 +56,7 @@ class Gather(Primitive):
 
     def evaluate(self, x: NDArrayAny, indices: NDArrayAny) -> NDArrayAny:
         positions: Any = indices
-        return np.take(x, positions, axis=self.axis)
+        return np.asarray(np.take(x, positions, axis=self.axis))
 
     def lower(self, cx: Emitter, node: Node, x: str, indices: str) -> str:
         return cx.emit("Gather", x, indices, axis=self.axis)
@@ -60,7 +64,8 @@ class Gather(Primitive):
 
 @dataclass(frozen=True)
 class OneHot(Primitive):
-    """A last axis of `classes` zeros with a one at each id; an id from -classes to -1 counts from the end, others give none."""
+    """A last axis of `classes` zeros with a one at each id. An id from -classes to -1 counts from the end; any other
+    gives zeros alone."""
 
     classes: int
     dtype: DType = DType.float32
@@ -87,7 +92,7 @@ class OneHot(Primitive):
     def evaluate(self, ids: NDArrayAny) -> NDArrayAny:
         numbers: Any = ids
         positions = np.where(numbers < 0, numbers + self.classes, numbers)
-        return (positions[..., None] == np.arange(self.classes)).astype(self.dtype.numpy)
+        return np.asarray(positions[..., None] == np.arange(self.classes)).astype(self.dtype.numpy)
 
     def lower(self, cx: Emitter, node: Node, ids: str) -> str:
         if node.inputs[0].dtype is DType.int32:
@@ -126,10 +131,14 @@ def _list_shape(value: Any) -> tuple[int, ...]:
 
 
 def _collect(value: Any, shape: tuple[int, ...], dtype: DType, leaves: list[Any]) -> None:
-    """Appends the numbers of nested lists in order. Raises OpError where they are not of one shape or not of the type."""
+    """Appends the numbers of nested lists in order. Raises OpError unless they are of one shape and of the type."""
     if shape:
         if not isinstance(value, list | tuple) or len(value) != shape[0]:
-            raise OpError(f"tensor: every list at one level needs the same length; expected a list of {shape[0]}, found {describe(value)}", argument="list")
+            raise OpError(
+                "tensor: every list at one level needs the same length; "
+                f"expected a list of {shape[0]}, found {describe(value)}",
+                argument="list",
+            )
         for item in value:
             _collect(item, shape[1:], dtype, leaves)
         return
@@ -139,7 +148,11 @@ def _collect(value: Any, shape: tuple[int, ...], dtype: DType, leaves: list[Any]
 
 
 def _literal_help(value: Any, dtype: DType) -> str:
-    return "name the element type: tensor([…], dtype=float32)" if isinstance(value, float) and not dtype.is_float else "give numbers"
+    return (
+        "name the element type: tensor([…], dtype=float32)"
+        if isinstance(value, float) and not dtype.is_float
+        else "give numbers"
+    )
 
 
 def _fits(value: Any, dtype: DType) -> bool:

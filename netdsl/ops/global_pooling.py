@@ -14,7 +14,7 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import axes_of, spatial_rank
 
 
@@ -48,8 +48,9 @@ class GlobalAvgPool(GlobalPool):
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
         return like(np.mean(wide(x), axis=tuple(range(2, x.ndim)), keepdims=True), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
-        return emit_without_float64(cx, node.inputs[0].dtype, "GlobalAveragePool", x)
+        return cx.emit("GlobalAveragePool", x)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class GlobalMaxPool(GlobalPool):
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
         return like(np.max(wide(x), axis=tuple(range(2, x.ndim)), keepdims=True), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
-        return emit_without_float64(cx, node.inputs[0].dtype, "GlobalMaxPool", x)
+        return cx.emit("GlobalMaxPool", x)
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,11 @@ class AdaptiveAvgPool(Primitive):
         for axis, (dim, size) in enumerate(zip(x.shape[2:], self.size, strict=True)):
             if size > 1 and not isinstance(dim, int) and exact_div(dim, size) is None:
                 raise ShapeError(
-                    f"adaptive_avg_pool: the bins of axis {axis + 2} of {x} depend on {to_text(dim)}, which {size} is not known to divide",
+                    f"adaptive_avg_pool: the bins of axis {axis + 2} of {x} depend on {to_text(dim)}, "
+                    f"which {size} is not known to divide",
                     argument="size",
-                    help=f"declare the input as a multiple of {size}, such as {size}*h, or give the symbol a value with --set",
+                    help=f"declare the input as a multiple of {size}, such as {size}*h, "
+                    "or give the symbol a value with --set",
                 )
         return x.with_shape((*x.shape[:2], *self.size))
 
@@ -113,12 +117,13 @@ class AdaptiveAvgPool(Primitive):
             y = np.moveaxis(np.moveaxis(y, axis, -1) @ averaging(x.shape[axis], size).astype(y.dtype), -1, axis)
         return like(y, x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         input = node.inputs[0].type
         steps = [exact_div(d, s) for d, s in zip(input.shape[2:], self.size, strict=True)]
         known = [s for s in steps if isinstance(s, int)]
         if len(known) == len(steps):
-            return emit_without_float64(cx, input.dtype, "AveragePool", x, kernel_shape=known, strides=known)
+            return cx.emit("AveragePool", x, kernel_shape=known, strides=known)
         for axis, size in enumerate(self.size, start=2):
             x = _emit_axis(cx, input.dtype, x, input.shape[axis], size, axis, input.rank)
         return x

@@ -12,10 +12,20 @@ from netdsl.ir.arguments import BOOL, EPSILON, FLOAT, POSITIVE, TENSOR, Param
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError, require_float, require_rank, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    LayerContext,
+    OpError,
+    Primitive,
+    ShapeError,
+    require_float,
+    require_rank,
+    same_dtype,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import input_channels, spatial_rank
 
@@ -88,11 +98,12 @@ class InstanceNorm(Primitive):
             y = y * weight + bias
         return like(y, x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
         input = node.inputs[0].type
         if not parameters:
             parameters = unit_affine(cx, input_channels(self.name, input), input.dtype)
-        return emit_without_float64(cx, input.dtype, "InstanceNormalization", x, *parameters, epsilon=self.epsilon)
+        return cx.emit("InstanceNormalization", x, *parameters, epsilon=self.epsilon)
 
 
 def unit_affine(cx: Emitter, count: int, dtype: DType) -> tuple[str, str]:
@@ -111,7 +122,11 @@ class GroupNorm(Primitive):
     name: ClassVar[str] = "group_norm"
     family: ClassVar[str] = "normalisation"
     reference: ClassVar[str] = "Wu & He 2018 (arXiv:1803.08494); ONNX GroupNormalization"
-    signature: ClassVar[tuple[Param, ...]] = (Param("x", TENSOR), Param("groups", POSITIVE), Param("epsilon", EPSILON, 1e-5))
+    signature: ClassVar[tuple[Param, ...]] = (
+        Param("x", TENSOR),
+        Param("groups", POSITIVE),
+        Param("epsilon", EPSILON, 1e-5),
+    )
 
     @classmethod
     def call(cls, cx: LayerContext, x: Value, groups: int, epsilon: float) -> Value:
@@ -119,7 +134,9 @@ class GroupNorm(Primitive):
         require_rank(cls.name, x.type, 2)
         channels = input_channels(cls.name, x.type)
         if channels % groups:
-            raise OpError(f"group_norm: groups={groups} must divide the {channels} channels of {x.type}", argument="groups")
+            raise OpError(
+                f"group_norm: groups={groups} must divide the {channels} channels of {x.type}", argument="groups"
+            )
         weight = cx.parameter("weight", (channels,), ONES, dtype=x.dtype)
         return cx.emit(cls(groups, epsilon), x, weight, cx.parameter("bias", (channels,), ZEROS, dtype=x.dtype))
 
@@ -139,16 +156,17 @@ class GroupNorm(Primitive):
         normal = grouped_norm(x, self.groups, self.epsilon)
         return like(normal * per_channel(weight, x.ndim) + per_channel(bias, x.ndim), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str) -> str:
         input = node.inputs[0].type
         if cx.opset >= 21 and input.rank > 2:
             return cx.emit("GroupNormalization", x, weight, bias, num_groups=self.groups, epsilon=self.epsilon)
-        # Before opset 21 the operator was absent or scaled by group: each group becomes one channel of an instance norm.
+        # Before opset 21 the operator was absent or scaled by group: each group is one channel of an instance norm.
         each = product((input_channels(self.name, input), *input.shape[2:]))
         rows: tuple[Dim, ...] = (input.shape[0], self.groups, each // self.groups)
         units = unit_affine(cx, self.groups, input.dtype)
         flat = emit_reshape(cx, x, input.shape, rows)
-        normal = emit_without_float64(cx, input.dtype, "InstanceNormalization", flat, *units, epsilon=self.epsilon)
+        normal = cx.emit("InstanceNormalization", flat, *units, epsilon=self.epsilon)
         back = emit_reshape(cx, normal, rows, input.shape)
         shape = cx.ints([-1, *[1] * (input.rank - 2)])
         scaled = cx.emit("Mul", back, cx.emit("Reshape", weight, shape))
@@ -157,7 +175,7 @@ class GroupNorm(Primitive):
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Primitive):
-    """`x / (k + alpha * mean(x**2))**beta`, the mean over `size` neighbouring channels, absent ones counted as zeros."""
+    """`x / (k + alpha * mean(x**2))**beta`, the mean over `size` neighbouring channels; absent ones count as zeros."""
 
     size: int
     alpha: float = 1e-4
@@ -194,16 +212,19 @@ class LocalResponseNorm(Primitive):
         means = np.lib.stride_tricks.sliding_window_view(squares, self.size, axis=1).mean(axis=-1)
         return like(numbers / (self.k + self.alpha * means) ** self.beta, x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         input = node.inputs[0].type
         if input.rank == 4 and self.size % 2:
             attributes = {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.k}
-            return emit_without_float64(cx, input.dtype, "LRN", x, **attributes)
+            return cx.emit("LRN", x, **attributes)
         # ONNX Runtime's LRN takes pictures and odd sizes alone: the channels become an axis of an average pool.
         flat = (input.shape[0], 1, input.shape[1], product(input.shape[2:]))
         squares = emit_reshape(cx, cx.emit("Mul", x, x), input.shape, flat)
         window = {"kernel_shape": [self.size, 1], "pads": [self.size // 2, 0, (self.size - 1) // 2, 0]}
-        pooled = emit_without_float64(cx, input.dtype, "AveragePool", squares, **window, count_include_pad=1)
+        pooled = cx.emit("AveragePool", squares, **window, count_include_pad=1)
         means = emit_reshape(cx, pooled, flat, input.shape)
-        scaled = cx.emit("Add", cx.emit("Mul", means, cx.scalar(self.alpha, input.dtype)), cx.scalar(self.k, input.dtype))
+        scaled = cx.emit(
+            "Add", cx.emit("Mul", means, cx.scalar(self.alpha, input.dtype)), cx.scalar(self.k, input.dtype)
+        )
         return cx.emit("Div", x, cx.emit("Pow", scaled, cx.scalar(self.beta, input.dtype)))

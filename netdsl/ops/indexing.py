@@ -8,10 +8,12 @@ from fractions import Fraction
 from types import EllipsisType
 from typing import Any, ClassVar
 
+import numpy as np
+
 from netdsl.ir.arguments import SHAPE, TENSOR, Param, is_int
 from netdsl.ir.dims import Dim, Expr, bounds, ceil_div, decide, dim_max, dim_min, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Operator, Primitive, ShapeError
+from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, Primitive, ShapeError
 from netdsl.ir.reach import POINTWISE, WHOLE, Axis, Reach
 from netdsl.ir.types import NDArrayAny, TensorType, shape_text
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
@@ -56,13 +58,29 @@ class Slice(Primitive):
         keys: list[Any] = [slice(None)] * x.ndim
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
             keys[axis] = slice(start, None if end == -1 else end, step)
-        return x[tuple(keys)]
+        return np.asarray(x[tuple(keys)])
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
-        # A negative end counts from the size; with a negative step that reaches -1, the place before the first element.
         sizes = [node.inputs[0].shape[axis] for axis in self.axes]
-        ends = [e if s > 0 else e - n for e, s, n in zip(self.ends, self.steps, sizes, strict=True)]
-        return cx.emit("Slice", x, cx.shape(self.starts), cx.shape(ends), cx.ints(self.axes), cx.ints(self.steps))
+        starts = [_onnx_bound(start, size) for start, size in zip(self.starts, sizes, strict=True)]
+        ends = [_onnx_bound(e, n, s < 0) for e, n, s in zip(self.ends, sizes, self.steps, strict=True)]
+        return cx.emit("Slice", x, cx.shape(starts), cx.shape(ends), cx.ints(self.axes), cx.ints(self.steps))
+
+
+_BEYOND = 2**63 - 1
+
+
+def _onnx_bound(bound: Dim, size: Dim, backward: bool = False) -> Dim:
+    """A bound as ONNX counts it, from the end where that makes it a constant. The end of a backward slice counts from
+    the end at any rate: it may be -1, the place before the first element."""
+    if isinstance(bound, int) and bound >= 0:
+        return bound
+    if isinstance(bound, int):
+        return -_BEYOND
+    from_end = bound - size
+    if isinstance(from_end, int) and from_end >= 0:
+        return _BEYOND
+    return from_end if backward or isinstance(from_end, int) else bound
 
 
 def _count(start: Dim, end: Dim, step: int) -> Dim:
@@ -127,7 +145,10 @@ class _Plan:
             self._keep(axis, start, start + 1, 1)
             self.dropped.append(axis)
         else:
-            raise OpError("index: an index is an integer, a slice or ...", help="gather(x, indices, axis) takes a tensor of positions")
+            raise OpError(
+                "index: an index is an integer, a slice or ...",
+                help="gather(x, indices, axis) takes a tensor of positions",
+            )
 
     def _slice(self, axis: int, item: slice) -> None:
         size = self.x.shape[axis]
@@ -206,8 +227,8 @@ class Crop(Operator):
             if inside is not True:
                 known = isinstance(dim, int) and isinstance(keep, int)
                 raise ShapeError(
-                    f"crop: {shape_text(sizes)} {'does not fit' if known else 'is not known to fit'} into the spatial axes of {x.type}"
-                    + (f" from {shape_text(starts)} on" if offset else ""),
+                    f"crop: {shape_text(sizes)} {'does not fit' if known else 'is not known to fit'} "
+                    f"into the spatial axes of {x.type}" + (f" from {shape_text(starts)} on" if offset else ""),
                     argument="offset" if offset else "size",
                 )
         ends = tuple(a + b for a, b in zip(starts, sizes, strict=True))

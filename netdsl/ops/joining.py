@@ -53,7 +53,10 @@ class Concat(Primitive):
         a, b = first.shape[axis], other.shape[axis]
         never = decide("==", a, b) is False
         fact = "differ" if never else "are not provably equal"
-        message = f"concat along axis {self.axis}: {first} and {other} (number {index + 1}) {fact} in axis {axis}: {to_text(a)} and {to_text(b)}"
+        message = (
+            f"concat along axis {self.axis}: {first} and {other} (number {index + 1}) {fact} in axis {axis}: "
+            f"{to_text(a)} and {to_text(b)}"
+        )
         if never:
             return ShapeError(message, help="crop, pad or resize one of them, or join along another axis")
         return ShapeError(
@@ -72,7 +75,7 @@ class Concat(Primitive):
 
 @dataclass(frozen=True)
 class Split(Primitive):
-    """Cuts a tensor along an axis into a number of equal parts, or into parts of given sizes; the inverse of `concat`."""
+    """Cuts a tensor along an axis, into equal parts or into parts of given sizes: the inverse of `concat`."""
 
     sizes: tuple[Dim, ...]
     axis: int = 1
@@ -97,7 +100,8 @@ class Split(Primitive):
             total += size
         if decide("==", total, x.shape[self.axis]) is not True:
             raise ShapeError(
-                f"split: the parts add up to {to_text(total)}, axis {self.axis} of {x} has {to_text(x.shape[self.axis])}",
+                f"split: the parts add up to {to_text(total)}, "
+                f"axis {self.axis} of {x} has {to_text(x.shape[self.axis])}",
                 argument="parts",
             )
         before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]

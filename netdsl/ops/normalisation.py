@@ -14,7 +14,7 @@ from netdsl.ir.initializer import ONES, ZEROS
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, normal_axis, require_float, same_dtype
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
-from netdsl.ops.precision import like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 
 
 def emit_mean(cx: Emitter, x: str, axes: Sequence[int]) -> str:
@@ -129,17 +129,19 @@ class RmsNorm(AxesNorm):
         mean = np.square(numbers).mean(axis=self.axes, keepdims=True)
         return like(numbers / np.sqrt(mean + numbers.dtype.type(self.epsilon)) * self.spread(weight, x.ndim), x)
 
+    @runs_in_float32(DType.bfloat16)
+    def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
+        return super().lower(cx, node, x, *parameters)
+
     def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
-        dtype = node.inputs[0].dtype
         if cx.opset >= 23:
             return cx.emit("RMSNormalization", x, *parameters, axis=first, epsilon=self.epsilon)
-        numbers = x
-        if dtype.size == 2:  # squares leave the range of 16 bits early
-            numbers = cx.emit("Cast", x, to=cx.onnx_type(DType.float32))
-        inner = DType.float32 if dtype.size == 2 else dtype
+        dtype = node.inputs[0].dtype
+        inner = DType.float32 if dtype is DType.float16 else dtype  # squares leave the range of 16 bits early
+        numbers = x if inner is dtype else cx.emit("Cast", x, to=cx.onnx_type(inner))
         mean = emit_mean(cx, cx.emit("Mul", numbers, numbers), range(first, node.inputs[0].rank))
         root = cx.emit("Sqrt", cx.emit("Add", mean, cx.scalar(self.epsilon, inner)))
         normal = cx.emit("Div", numbers, root)
-        if dtype.size == 2:
-            normal = cx.emit("Cast", normal, to=cx.onnx_type(dtype))
-        return cx.emit("Mul", normal, *parameters)
+        return cx.emit(
+            "Mul", normal if inner is dtype else cx.emit("Cast", normal, to=cx.onnx_type(dtype)), *parameters
+        )

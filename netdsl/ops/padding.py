@@ -9,12 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import FLOAT, PADDING, TENSOR, Pads, PaddingValue, Param, choice
+from netdsl.ir.arguments import FLOAT, PADDING, TENSOR, PaddingValue, Pads, Param, choice
 from netdsl.ir.dims import decide, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError
 from netdsl.ir.reach import Axis, Reach
-from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.precision import runs_in_float32
 from netdsl.ops.spatial import explicit_pads, spatial_rank
 
 _NUMPY_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
@@ -22,8 +23,8 @@ _NUMPY_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge
 
 @dataclass(frozen=True)
 class Pad(Primitive):
-    """Adds positions around the spatial axes: a constant `value`, the border mirrored without repeating it ("reflect"), or
-    the border repeated ("replicate"). `padding` is an integer, one per axis, or a (begin, end) pair per axis."""
+    """Adds positions around the spatial axes: a constant `value`, the border mirrored without repeating it ("reflect"),
+    or the border repeated ("replicate"). `padding` is an integer, one per axis, or a (begin, end) pair per axis."""
 
     padding: Pads
     mode: str = "constant"
@@ -45,7 +46,9 @@ class Pad(Primitive):
         if isinstance(padding, str):
             raise OpError(f'pad: "{padding}" has no meaning here; give the amounts', argument="padding")
         if not x.dtype.is_float and value != int(value):
-            raise OpError(f"pad: {value:g} is no value for {x.type}", argument="value", help="convert x first: cast(x, float32)")
+            raise OpError(
+                f"pad: {value:g} is no value for {x.type}", argument="value", help="convert x first: cast(x, float32)"
+            )
         ones = (1,) * rank
         pads = explicit_pads("pad", padding, x.type, ones, ones, ones)
         assert pads != "same"
@@ -70,8 +73,9 @@ class Pad(Primitive):
         pads = [(0, 0), (0, 0), *self.padding]
         if self.mode == "constant":
             return np.pad(x, pads, constant_values=np.asarray(self.value).astype(x.dtype))
-        return np.pad(x, pads, mode=_NUMPY_MODES[self.mode])  # type: ignore[call-overload]  # one of NumPy's modes
+        return np.asarray(np.pad(x, pads, mode=_NUMPY_MODES[self.mode]))  # type: ignore[call-overload]  # one of NumPy's modes
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         pads = cx.ints([0, 0, *(p[0] for p in self.padding), 0, 0, *(p[1] for p in self.padding)])
         if self.mode == "constant":

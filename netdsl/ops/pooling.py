@@ -9,16 +9,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, TENSOR, PaddingValue, Param
+from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, TENSOR, PaddingValue, Pads, Param
 from netdsl.ir.dims import Dim, dim_max
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError, require_float
 from netdsl.ir.reach import Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType, dtype_of
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import (
-    Pads,
     SamePads,
     axes_of,
     emit_spatial_pad,
@@ -104,7 +103,7 @@ class Pool(Primitive):
         return window_reach(self.kernel, self.stride, self.padding, self.dilation)
 
     def frame(self, x: TensorType) -> tuple[tuple[tuple[Dim, Dim], ...], tuple[tuple[Dim, Dim], ...]]:
-        """(begin, end) per spatial axis: the padding asked for, and that which also fills the windows that `ceil` adds."""
+        """(begin, end) per spatial axis: the padding asked for, and that which also fills the windows `ceil` adds."""
         pads: tuple[tuple[Dim, Dim], ...]
         pads = (
             same_amounts(x.shape[2:], self.kernel, self.stride, self.dilation)
@@ -121,9 +120,9 @@ class Pool(Primitive):
 
     def view(self, x: NDArrayAny, pads: Any, value: float) -> NDArrayAny:
         """Every window `[N, C, *out, *kernel]`, padding filled with `value`."""
-        sizes = self.sizes(TensorType(DType.float32, x.shape))
+        sizes: Any = self.sizes(TensorType(DType.float32, x.shape))
         found = windows(pad_spatial(x, pads, value), self.kernel, self.stride, self.dilation)
-        return found[(slice(None), slice(None), *(slice(0, s) for s in sizes))]  # type: ignore[misc]  # of integers come integers
+        return found[(slice(None), slice(None), *(slice(0, size) for size in sizes))]
 
     @property
     def taps(self) -> tuple[int, ...]:
@@ -132,11 +131,11 @@ class Pool(Primitive):
 
     @property
     def fits(self) -> bool:
-        """Whether the padding is known and smaller than the kernel, undilated, as ONNX Runtime wants a pool's attribute."""
+        """Whether the padding is known and smaller than the undilated kernel, as ONNX Runtime wants it."""
         return self.padding != "same" and all(max(p) < k for p, k in zip(self.padding, self.kernel, strict=True))
 
     def onnx(self, x: TensorType) -> dict[str, object]:
-        """ONNX's attributes. `ceil` becomes padding where the sizes are known and the padding stays below the kernel."""
+        """ONNX's attributes. `ceil` becomes padding where the sizes are known and the padding is below the kernel."""
         attributes = onnx_window(self.kernel, self.stride, self.padding, self.dilation)
         if self.ceil:
             full = self.frame(x)[1]
@@ -152,7 +151,8 @@ def _check_padding(op: str, pads: Pads, kernel: Sequence[int], dilation: Sequenc
         extent = (size - 1) * step + 1
         if max(amount) >= extent:
             raise OpError(
-                f"{op}: a padding of {max(amount)} must be smaller than the kernel, {extent}: a window would hold nothing else",
+                f"{op}: a padding of {max(amount)} must be smaller than the kernel, {extent}: "
+                "a window would hold nothing else",
                 argument="padding",
                 help="pad the tensor itself: pad(x, padding)",
             )
@@ -193,6 +193,7 @@ class MaxPool(Pool):
         _, full = self.frame(TensorType(DType.float32, x.shape))
         return like(self.view(wide(x), full, lowest(dtype_of(x))).max(axis=self.taps), x)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str | tuple[str, ...]:
         input = node.inputs[0].type
         if self.fits:
@@ -203,7 +204,10 @@ class MaxPool(Pool):
 
 @dataclass(frozen=True)
 class AvgPool(Pool):
-    """The mean of each window; `count_include_pad`: whether padding counts as zeros or not at all. Sizes as in `max_pool`."""
+    """The mean of each window; `count_include_pad`: whether padding counts as zeros or not at all.
+
+    Sizes are those of `max_pool`.
+    """
 
     count_include_pad: bool = True
 
@@ -224,14 +228,15 @@ class AvgPool(Pool):
         numbers = wide(x)
         pads, full = self.frame(TensorType(DType.float32, x.shape))
         total = self.view(numbers, full, 0).sum(axis=self.taps)
-        ones = pad_spatial(
-            np.ones((1, 1, *x.shape[2:]), numbers.dtype), pads if self.count_include_pad else _none(pads), 1
-        )  # type: ignore[arg-type]
-        rest = _difference(full, pads) if self.count_include_pad else full
-        counted = windows(pad_spatial(ones, rest), self.kernel, self.stride, self.dilation)  # type: ignore[arg-type]
-        counted = counted[(slice(None), slice(None), *(slice(0, s) for s in total.shape[2:]))]
+        ones = np.ones((1, 1, *x.shape[2:]), numbers.dtype)
+        rest = full
+        if self.count_include_pad:  # what `ceil` adds beyond the padding never counts
+            ones, rest = pad_spatial(ones, pads, 1), _difference(full, pads)
+        counted = windows(pad_spatial(ones, rest), self.kernel, self.stride, self.dilation)
+        counted = counted[(slice(None), slice(None), *(slice(0, size) for size in total.shape[2:]))]
         return like(total / counted.sum(axis=self.taps), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         input = node.inputs[0].type
         padded = any(p != (0, 0) for p in self.padding)
@@ -242,9 +247,7 @@ class AvgPool(Pool):
         attributes = self.onnx(input)
         if not self._dilated:
             del attributes["dilations"]
-        return emit_without_float64(
-            cx, input.dtype, "AveragePool", x, **attributes, count_include_pad=int(include)
-        )
+        return cx.emit("AveragePool", x, **attributes, count_include_pad=int(include))
 
     @property
     def _dilated(self) -> bool:
@@ -268,12 +271,12 @@ class AvgPool(Pool):
         window = onnx_window(self.kernel, self.stride, _none(self.kernel), self.dilation)
         if not self._dilated:
             del window["dilations"]
-            return emit_without_float64(cx, input.dtype, "AveragePool", x, **window)
-        # AveragePool had no dilations before opset 19, and ONNX Runtime moves a Pad before it into its attributes even where
-        # it then refuses them: a convolution of each channel by itself, with equal weights.
+            return cx.emit("AveragePool", x, **window)
+        # AveragePool had no dilations before opset 19, and ONNX Runtime moves a Pad before it into its attributes even
+        # where it then refuses them: a convolution of each channel by itself, with equal weights.
         lone = (input.shape[0] * input.shape[1], 1, *input.shape[2:])
         weight = cx.array(np.full((1, 1, *self.kernel), 1 / prod(self.kernel)).astype(input.dtype.numpy))
-        y = emit_without_float64(cx, input.dtype, "Conv", emit_reshape(cx, x, input.shape, lone), weight, **window)
+        y = cx.emit("Conv", emit_reshape(cx, x, input.shape, lone), weight, **window)
         sizes = window_sizes(self.name, input, self.kernel, self.stride, _none(self.kernel), self.dilation)
         return emit_reshape(cx, y, (*lone[:2], *sizes), (*input.shape[:2], *sizes))
 

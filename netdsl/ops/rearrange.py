@@ -15,16 +15,19 @@ from netdsl.ir.graph import Node
 from netdsl.ir.opdef import Emitter, Primitive, ShapeError, require_rank
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops.precision import runs_in_float32
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import input_channels
 
-_NATIVE = frozenset({DType.float16, DType.bfloat16, DType.float32, DType.float64, DType.int8, DType.uint8})
+_NATIVE = frozenset({DType.float16, DType.float32, DType.float64, DType.int8, DType.uint8})
 
 
 def _divided(op: str, x: TensorType, axis: int, by: int) -> Dim:
     size = exact_div(x.shape[axis], by)
     if size is None:
-        raise ShapeError(f"{op}: axis {axis} of {x} has {to_text(x.shape[axis])}, which {by} does not divide", argument="factor")
+        raise ShapeError(
+            f"{op}: axis {axis} of {x} has {to_text(x.shape[axis])}, which {by} does not divide", argument="factor"
+        )
     return size
 
 
@@ -55,6 +58,7 @@ class PixelShuffle(Primitive):
         cut = x.reshape(batch, channels // r**2, r, r, height, width).transpose(0, 1, 4, 2, 5, 3)
         return cut.reshape(batch, channels // r**2, height * r, width * r)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         before, after = node.inputs[0].type, node.output.shape
         if before.dtype in _NATIVE:
@@ -90,6 +94,7 @@ class SpaceToDepth(Primitive):
         cut = x.reshape(batch, channels, height // r, r, width // r, r).transpose(0, 1, 3, 5, 2, 4)
         return cut.reshape(batch, channels * r**2, height // r, width // r)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         before, after = node.inputs[0].type, node.output.shape
         r, channels = self.factor, before.shape[1]
@@ -117,7 +122,9 @@ class ChannelShuffle(Primitive):
         require_rank("channel_shuffle", x, 2)
         channels = input_channels("channel_shuffle", x)
         if channels % self.groups:
-            raise ShapeError(f"channel_shuffle: groups={self.groups} must divide the {channels} channels of {x}", argument="groups")
+            raise ShapeError(
+                f"channel_shuffle: groups={self.groups} must divide the {channels} channels of {x}", argument="groups"
+            )
         return x
 
     def order(self, channels: int) -> list[int]:

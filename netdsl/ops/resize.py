@@ -17,7 +17,7 @@ from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, Sha
 from netdsl.ir.reach import WHOLE, Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import spatial_rank
 
 _TAPS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
@@ -30,9 +30,10 @@ _CUBIC = -0.75  # PyTorch's and OpenCV's
 class Resize(Primitive):
     """Resamples the spatial axes to `floor(in * scale)`, or to `size`; `bilinear` is linear over 1 to 3 axes.
 
-    `align` says where output position `i` looks, with `s` for out / in: "half_pixel" at `(i + 0.5)/s - 0.5`, "corners" at
-    `i*(in - 1)/(out - 1)`, "asymmetric" at `i/s`. "nearest" takes the nearest position, the lower of two ("asymmetric": the
-    one below, PyTorch's `nearest`). Positions outside are those of the border; `bicubic` uses a = -0.75.
+    `align` says where output position `i` looks, with `s` for out / in: "half_pixel" at `(i + 0.5)/s - 0.5`,
+    "corners" at `i*(in - 1)/(out - 1)`, "asymmetric" at `i/s`. "nearest" takes the nearest position, the lower of two
+    ("asymmetric": the one below, PyTorch's `nearest`). Positions outside are those of the border; `bicubic` uses
+    a = -0.75.
     """
 
     scale: tuple[tuple[int, int], ...]  #: (numerator, denominator) per spatial axis; empty: `size` is given
@@ -63,7 +64,11 @@ class Resize(Primitive):
     ) -> Value:
         rank = spatial_rank("resize", x.type)
         if (scale is None) == (not size):
-            raise OpError("resize needs either 'scale' or 'size'", argument="scale", help="resize(x, scale=2) doubles every spatial axis")
+            raise OpError(
+                "resize needs either 'scale' or 'size'",
+                argument="scale",
+                help="resize(x, scale=2) doubles every spatial axis",
+            )
         if scale is None:
             return cx.emit(cls((), spatial_dims("resize", size, rank, "size"), mode, align), x)
         factors = scale if isinstance(scale, tuple) else (scale,) * rank
@@ -74,14 +79,19 @@ class Resize(Primitive):
     def infer(self, x: TensorType) -> TensorType:
         rank = spatial_rank("resize", x)
         if self.mode != "nearest" and not x.dtype.is_float:
-            raise ShapeError(f'resize: "{self.mode}" needs a float tensor, found {x}', help="convert it first: cast(x, float32)")
+            raise ShapeError(
+                f'resize: "{self.mode}" needs a float tensor, found {x}', help="convert it first: cast(x, float32)"
+            )
         if self.mode == "bicubic" and rank > 2:
             raise ShapeError(f'resize: "bicubic" takes one or two spatial axes, found {x}', argument="mode")
         sizes = self.sizes(x)
         for axis, size in enumerate(sizes, start=2):
             high = bounds(size)[1]
             if high is not None and high < 1:
-                raise OpError(f"resize: axis {axis} of {x} would have the size {to_text(size)}", argument="scale" if self.scale else "size")
+                raise OpError(
+                    f"resize: axis {axis} of {x} would have the size {to_text(size)}",
+                    argument="scale" if self.scale else "size",
+                )
         return x.with_shape((*x.shape[:2], *sizes))
 
     def sizes(self, x: TensorType) -> tuple[Dim, ...]:
@@ -123,6 +133,7 @@ class Resize(Primitive):
                 y = _blended(y, axis, places, self.mode)
         return like(y, x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         input = node.inputs[0].type
         attributes: dict[str, Any] = {
@@ -144,14 +155,13 @@ class Resize(Primitive):
         ones = 3 if lone else 2
         inexact = self.scale and any((n * d % m) != 0 for d, (n, m) in zip(input.shape[2:], self.scale, strict=True))
         static = all(isinstance(d, int) for d in input.shape[2:])
+        operands: tuple[str, ...]
         if self.scale and (inexact or not static):
             scales = np.array([*[1] * ones, *(_rounded_up(n, m) for n, m in self.scale)], np.float32)
             operands = ("", cx.array(scales))
+        elif cx.opset < 18:  # axes were not to be chosen: the lead sizes are the input's own
+            operands = ("", "", cx.shape((*input.shape[:2], *([1] if lone else []), *after[2:])))
         else:
-            # The lead sizes are the input's own. Axes before opset 18 were not to be chosen.
-            lead = (*input.shape[:2], *([1] if lone else []))
-            operands = ("", "", cx.shape((*lead, *after[2:])))
-        if cx.opset >= 18 and len(operands) == 3 and isinstance(operands[2], str):
             operands = ("", "", cx.shape(after[2:]))
             attributes["axes"] = list(range(ones, ones + input.rank - 2))
         return _emit_typed(cx, input.dtype, x, operands, attributes)
@@ -159,10 +169,7 @@ class Resize(Primitive):
 
 def _emit_typed(cx: Emitter, dtype: DType, x: str, operands: Sequence[str], attributes: dict[str, Any]) -> str:
     if dtype.is_float:
-        if dtype is not DType.float64:
-            return cx.emit("Resize", x, *operands, **attributes)
-        narrow = cx.emit("Cast", x, to=cx.onnx_type(DType.float32))
-        return cx.emit("Cast", cx.emit("Resize", narrow, *operands, **attributes), to=cx.onnx_type(dtype))
+        return cx.emit("Resize", x, *operands, **attributes)
     if dtype in (DType.int8, DType.uint8, DType.int32):
         return cx.emit("Resize", x, *operands, **attributes)
     # No kernel takes these: labels and masks fit into 32 bits.
@@ -173,7 +180,9 @@ def _emit_typed(cx: Emitter, dtype: DType, x: str, operands: Sequence[str], attr
 def _rounded_up(numerator: int, denominator: int) -> Any:
     """The least float32 that is not below the fraction: a runtime multiplies by it and rounds down."""
     value = np.float32(numerator / denominator)
-    return value if Fraction(float(value)) >= Fraction(numerator, denominator) else np.nextafter(value, np.float32(np.inf))
+    return (
+        value if Fraction(float(value)) >= Fraction(numerator, denominator) else np.nextafter(value, np.float32(np.inf))
+    )
 
 
 def _places(before: int, after: int, step: Fraction, align: str) -> list[Fraction]:

@@ -13,7 +13,8 @@ from netdsl.ir.dims import Dim, Expr, bounds, decide, exact_div, product, to_tex
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, normal_axis
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
-from netdsl.ir.types import NDArrayAny, TensorType, shape_text
+from netdsl.ir.types import DType, NDArrayAny, TensorType, shape_text
+from netdsl.ops.precision import runs_in_float32
 
 
 class _Moved(Primitive):
@@ -65,7 +66,8 @@ class Reshape(_Moved):
         return x.with_shape(self.shape)
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
-        return x.reshape([int(d) for d in self.shape])  # type: ignore[arg-type]  # integers once bound
+        sizes: Any = self.shape
+        return x.reshape(sizes)
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return emit_reshape(cx, x, node.inputs[0].shape, self.shape)
@@ -86,7 +88,8 @@ def _resolved(x: TensorType, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
     rest = None if known == 0 else exact_div(x.size, known)
     if rest is None:
         raise ShapeError(
-            f"reshape: the {to_text(x.size)} elements of {x} do not divide by {to_text(known)}, the product of the sizes in {shape_text(shape)}",
+            f"reshape: the {to_text(x.size)} elements of {x} do not divide by {to_text(known)}, "
+            f"the product of the sizes in {shape_text(shape)}",
             argument="shape",
         )
     return (*shape[: open_axes[0]], rest, *shape[open_axes[0] + 1 :])
@@ -259,7 +262,8 @@ class Expand(_Moved):
         for i, (old, size) in enumerate(zip(x.shape, self.shape[new:], strict=True)):
             if old != 1 and decide("==", old, size) is not True:
                 raise ShapeError(
-                    f"expand: axis {i} of {x} has {to_text(old)} and cannot become {to_text(size)}; only axes of size 1 expand",
+                    f"expand: axis {i} of {x} has {to_text(old)} and cannot become {to_text(size)}; "
+                    "only axes of size 1 expand",
                     argument="shape",
                 )
         for size in self.shape:
@@ -268,8 +272,10 @@ class Expand(_Moved):
         return x.with_shape(self.shape)
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
-        return np.broadcast_to(x, [int(d) for d in self.shape]).copy()  # type: ignore[arg-type]  # integers once bound
+        sizes: Any = self.shape
+        return np.broadcast_to(x, sizes).copy()
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         # ONNX broadcasts both ways: a 1 keeps the input's size, so that no symbol needs to be computed for it.
         before = node.inputs[0].shape
@@ -280,7 +286,7 @@ class Expand(_Moved):
 
 @dataclass(frozen=True)
 class Tile(Primitive):
-    """Repeats the whole tensor along each axis: `repeats` times, one number per axis, the last ones if there are fewer."""
+    """Repeats the whole tensor along each axis: `repeats` has one number per axis, those of the last axes if fewer."""
 
     repeats: tuple[Dim, ...]
 
@@ -312,5 +318,6 @@ class Tile(Primitive):
         repeats: Any = self.repeats
         return np.tile(x, repeats)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Tile", x, cx.shape(self.repeats))

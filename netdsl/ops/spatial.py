@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,8 @@ SamePads = Pads | Literal["same"]  #: "same" only where the amount depends on a 
 
 
 def spatial_rank(op: str, x: TensorType) -> int:
-    """1 to 3. Raises ShapeError for another rank than `[N, C, length]`, `[N, C, height, width]`, `[N, C, depth, height, width]`."""
+    """1 to 3. Raises ShapeError unless the rank is that of `[N, C, length]`, `[N, C, height, width]` or
+    `[N, C, depth, height, width]`."""
     require_rank(op, x, 3, 5)
     return x.rank - 2
 
@@ -42,8 +43,8 @@ def axes_of(op: str, value: int | Sequence[int], rank: int, argument: str) -> tu
 def explicit_pads(
     op: str, padding: PaddingValue, x: TensorType, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> SamePads:
-    """(begin, end) per spatial axis. `"same"` keeps ceil(in / stride), an odd unit at the end (Keras); it stays "same" where
-    the amount depends on a symbol. Raises OpError for a wrong number of values."""
+    """(begin, end) per spatial axis. `"same"` keeps ceil(in / stride), an odd unit at the end (Keras); it stays "same"
+    where the amount depends on a symbol. Raises OpError for a wrong number of values."""
     rank = len(kernel)
     if padding == "valid":
         return ((0, 0),) * rank
@@ -91,8 +92,8 @@ def window_sizes(
     dilation: Sequence[int],
     ceil: bool = False,
 ) -> tuple[Dim, ...]:
-    """Output sizes of the spatial axes. With `ceil`, a last window that starts inside the input or its left padding is kept
-    (PyTorch). Raises ShapeError where the kernel is larger than the padded input."""
+    """Output sizes of the spatial axes. With `ceil`, a last window that starts inside the input or its left padding is
+    kept (PyTorch). Raises ShapeError where the kernel is larger than the padded input."""
     sizes: list[Dim] = []
     for i, size in enumerate(x.shape[2:]):
         if padding == "same":
@@ -162,8 +163,8 @@ def padded_type(x: TensorType, amounts: Sequence[tuple[Dim, Dim]]) -> TensorType
     return x.with_shape((*x.shape[:2], *(d + a + b for d, (a, b) in zip(x.shape[2:], amounts, strict=True))))
 
 
-def pad_spatial(x: NDArrayAny, pads: Pads, value: float = 0.0) -> NDArrayAny:
-    """`x` with its spatial axes padded."""
+def pad_spatial(x: NDArrayAny, pads: Any, value: float = 0.0) -> NDArrayAny:
+    """`x` with its spatial axes padded by (begin, end) integers."""
     return np.pad(x, [(0, 0), (0, 0), *pads], constant_values=value)
 
 

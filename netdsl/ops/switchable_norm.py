@@ -13,10 +13,10 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float
 from netdsl.ir.reach import WHOLE, Reach
-from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.group_norm import check_channels, per_channel
 from netdsl.ops.normalisation import emit_mean
-from netdsl.ops.precision import like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import input_channels, spatial_rank
 
 
@@ -88,12 +88,11 @@ class SwitchableNorm(Primitive):
         normal = (numbers - mixed_mean) / np.sqrt(mixed_var + numbers.dtype.type(self.epsilon))
         return like(normal * per_channel(weight, x.ndim) + per_channel(bias, x.ndim), x)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
         input = node.inputs[0].type
         shape = cx.ints([-1, *[1] * (input.rank - 2)])
-        weight, bias, running_mean, running_var = (
-            cx.emit("Reshape", parameters[i], shape) for i in (0, 1, 4, 5)
-        )
+        weight, bias, running_mean, running_var = (cx.emit("Reshape", parameters[i], shape) for i in (0, 1, 4, 5))
         spatial = range(2, input.rank)
         mean = emit_mean(cx, x, spatial)
         centred = cx.emit("Sub", x, mean)

@@ -11,22 +11,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, PER_AXIS_0, POSITIVE, TENSOR, Pads, PaddingValue, Param
+from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, PER_AXIS_0, POSITIVE, TENSOR, PaddingValue, Pads, Param
 from netdsl.ir.dims import Dim, bounds, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
 from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError, require_float, same_dtype
 from netdsl.ir.reach import Axis, Reach
-from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.convolution import INITIALIZERS
-from netdsl.ops.precision import emit_without_float64, like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import axes_of, explicit_pads, input_channels, onnx_window, spatial_rank
 
 
 @dataclass(frozen=True)
 class ConvTranspose(Primitive):
-    """Transposed convolution, the gradient of `conv` by its input: `x` `[N, C, …]`, `weight` `[C, channels/groups, *kernel]`,
-    `bias` `[channels]`.
+    """Transposed convolution, the gradient of `conv` by its input: `x` `[N, C, …]`,
+    `weight` `[C, channels/groups, *kernel]`, `bias` `[channels]`.
 
     The output is `[N, channels, …]` with sizes `(in - 1)*stride - padding + dilation*(kernel - 1) + output_padding + 1`
     (`padding` of both sides together). `padding="same"` gives exactly `in * stride` (Keras).
@@ -109,7 +109,11 @@ class ConvTranspose(Primitive):
 
     def infer(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> TensorType:
         same_dtype("conv_transpose", x, weight, *([bias] if bias else []))
-        if spatial_rank("conv_transpose", x) != len(self.stride) or weight.rank != x.rank or x.shape[1] != weight.shape[0]:
+        if (
+            spatial_rank("conv_transpose", x) != len(self.stride)
+            or weight.rank != x.rank
+            or x.shape[1] != weight.shape[0]
+        ):
             raise ShapeError(f"conv_transpose: weight {weight} does not fit {x}")
         channels = weight.shape[1] * self.groups
         if bias and bias.shape != (channels,):
@@ -130,25 +134,36 @@ class ConvTranspose(Primitive):
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny | None = None) -> NDArrayAny:
         kernel, groups = weight.shape[2:], self.groups
         spatial = x.shape[2:]
-        frame = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(spatial, self.stride, kernel, self.dilation, strict=True)]
+        frame = [
+            (n - 1) * s + (k - 1) * d + 1
+            for n, s, k, d in zip(spatial, self.stride, kernel, self.dilation, strict=True)
+        ]
         rest = [max(o - p[1], 0) for o, p in zip(self.output_padding, self.padding, strict=True)]
         weights = wide(weight).reshape(groups, -1, *weight.shape[1:])
         grouped = wide(x).reshape(x.shape[0], groups, -1, *spatial)
-        out = np.zeros((x.shape[0], groups, weight.shape[1], *(f + r for f, r in zip(frame, rest, strict=True))), grouped.dtype)
+        out = np.zeros(
+            (x.shape[0], groups, weight.shape[1], *(f + r for f, r in zip(frame, rest, strict=True))), grouped.dtype
+        )
         for tap in positions(*map(range, kernel)):
             part = np.einsum("ngi...,gio->ngo...", grouped, weights[(..., *tap)], optimize=True)
-            where = (slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, self.dilation, spatial, self.stride, strict=True))
-            out[(..., *where)] += part
-        sizes: Any = self.sizes(TensorType(None, x.shape), kernel)  # type: ignore[arg-type]  # sizes need no element type
+            where = (
+                slice(t * d, t * d + (n - 1) * s + 1, s)
+                for t, d, n, s in zip(tap, self.dilation, spatial, self.stride, strict=True)
+            )
+            places: Any = (..., *where)
+            out[places] += part
+        sizes: Any = self.sizes(TensorType(DType.float32, x.shape), kernel)
         out = out.reshape(x.shape[0], -1, *out.shape[3:])
-        cut = out[(..., *(slice(p[0], p[0] + n) for p, n in zip(self.padding, sizes, strict=True)))]
+        inside: Any = (..., *(slice(p[0], p[0] + n) for p, n in zip(self.padding, sizes, strict=True)))
+        cut = out[inside]
         return like(cut if bias is None else cut + wide(bias).reshape(-1, *[1] * len(kernel)), x)
 
+    @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
         attributes = onnx_window(_kernel(node.inputs[1].type), self.stride, self.padding, self.dilation)
         if any(self.output_padding):
             attributes["output_padding"] = list(self.output_padding)
-        return emit_without_float64(cx, node.inputs[0].dtype, "ConvTranspose", *inputs, group=self.groups, **attributes)
+        return cx.emit("ConvTranspose", *inputs, group=self.groups, **attributes)
 
 
 def _kernel(weight: TensorType) -> tuple[int, ...]:
@@ -183,7 +198,8 @@ def _resolved(
     for i, (o, s) in enumerate(zip(extra, stride, strict=True)):
         if o >= s:
             raise OpError(
-                f"conv_transpose: output_padding of spatial axis {i} must be smaller than padding and stride together, {given[i][1] + s}",
+                f"conv_transpose: output_padding of spatial axis {i} must be smaller than padding and stride together, "
+                f"{given[i][1] + s}",
                 argument="output_padding",
                 help="pad the result instead: pad(x, padding)",
             )

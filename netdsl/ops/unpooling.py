@@ -16,7 +16,7 @@ from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
 from netdsl.ops.pooling import WINDOW, MaxPool
-from netdsl.ops.precision import like, wide
+from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import axes_of, explicit_pads, pad_spatial, spatial_rank, windows
 
@@ -55,13 +55,14 @@ class MaxPoolIndices(MaxPool):
         rank = len(self.kernel)
         _, full = self.frame(TensorType(DType.float32, x.shape))
         plane = np.arange(np.prod(x.shape[2:], dtype=np.int64)).reshape(1, 1, *x.shape[2:])
-        places = windows(pad_spatial(plane, full, -1), self.kernel, self.stride, self.dilation)  # type: ignore[arg-type]
+        places: Any = windows(pad_spatial(plane, full, -1), self.kernel, self.stride, self.dilation)
         seen = self.view(wide(x), full, 0)
         places = places[(slice(None), slice(None), *(slice(0, s) for s in seen.shape[2:-rank]))]
-        flat = np.broadcast_to(places, seen.shape).reshape(*seen.shape[:-rank], -1)
+        flat: Any = np.broadcast_to(places, seen.shape).reshape(*seen.shape[:-rank], -1)
         best = (seen.reshape(flat.shape) == wide(values)[..., None]) & (flat >= 0)
         return values, np.take_along_axis(flat, best.argmax(axis=-1)[..., None], axis=-1)[..., 0]
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> tuple[str, ...]:
         input = node.inputs[0].type
         attributes = self.onnx(input)
@@ -121,11 +122,15 @@ class MaxUnpool(Primitive):
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         spatial_rank("max_unpool", x)
         if indices.dtype is not DType.int64:
-            raise ShapeError(f"max_unpool needs the int64 indices of max_pool_indices, found {indices}", argument="indices")
+            raise ShapeError(
+                f"max_unpool needs the int64 indices of max_pool_indices, found {indices}", argument="indices"
+            )
         if indices.rank != x.rank or any(
             decide("==", a, b) is not True for a, b in zip(x.shape, indices.shape, strict=True)
         ):
-            raise ShapeError(f"max_unpool: values {x} and indices {indices} must have the same shape", argument="indices")
+            raise ShapeError(
+                f"max_unpool: values {x} and indices {indices} must have the same shape", argument="indices"
+            )
         for size in self.size:
             high = bounds(size)[1]
             if high is not None and high < 1:
@@ -146,6 +151,7 @@ class MaxUnpool(Primitive):
         np.put_along_axis(flat, places, x.reshape(*x.shape[:2], -1), axis=2)
         return like(flat.reshape(*x.shape[:2], *sizes), x)
 
+    @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, indices: str) -> str:
         before = node.inputs[0].shape
         lead, area = before[:2], product(self.size)
