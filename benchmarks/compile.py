@@ -22,7 +22,7 @@ WEIGHTS = {"resnet50": 25_557_032 + 53_120, "vgg16": 138_357_544}
 
 
 def has_torch(python: str) -> bool:
-    return subprocess.run([python, "-c", "import torch, onnxscript"], capture_output=True).returncode == 0
+    return subprocess.run([python, "-c", "import torch, onnxscript"], capture_output=True, check=False).returncode == 0
 
 
 def row(what: str, measured: str, peer: str, ratio: float | str, goal: str) -> None:
@@ -55,12 +55,22 @@ def memory(folder: Path) -> None:
         peak = best([*NETDSL, "compile", str(EXAMPLES / f"{name}.net"), "-o", str(folder / "out.onnx")], 1).peak_bytes
         limit = 2.5 * 4 * weights + 200e6
         shown = f"{peak / 1e6:.0f} MB"
-        row(f"peak memory, compile {name}.net", shown, f"weights {4 * weights / 1e6:.0f} MB", peak / (4 * weights), f"≤ {limit / 1e6:.0f} MB")
+        row(
+            f"peak memory, compile {name}.net",
+            shown,
+            f"weights {4 * weights / 1e6:.0f} MB",
+            peak / (4 * weights),
+            f"≤ {limit / 1e6:.0f} MB",
+        )
 
 
 def chain(length: int, folder: Path, unrolled: bool) -> Path:
     """A chain of convolutions, as one long chain of text or as a loop."""
-    body = "x = x -> " + "\n -> ".join(["conv(4, 3, padding=1)"] * length) if unrolled else f"repeat {length} {{ x = x -> conv(4, 3, padding=1) }}"
+    body = (
+        "x = x -> " + "\n -> ".join(["conv(4, 3, padding=1)"] * length)
+        if unrolled
+        else f"repeat {length} {{ x = x -> conv(4, 3, padding=1) }}"
+    )
     path = folder / f"chain_{length}_{'text' if unrolled else 'loop'}.net"
     path.write_text(f"network Chain {{\n input x: float32[N, 4, 16, 16]\n {body}\n output y = x\n}}\n")
     return path
@@ -70,7 +80,9 @@ def scaling(runs: int, folder: Path) -> None:
     out = ["-o", str(folder / "out.onnx")]
     for command, extra in (("check", []), ("compile", out)):
         for unrolled in (True, False):
-            half, full = (best([*NETDSL, command, str(chain(n, folder, unrolled)), *extra], runs).seconds for n in (5000, 10000))
+            half, full = (
+                best([*NETDSL, command, str(chain(n, folder, unrolled)), *extra], runs).seconds for n in (5000, 10000)
+            )
             form = "written out" if unrolled else "repeat"
             row(f"{command} 10,000 convolutions, {form}", f"{full:.2f} s", f"5,000: {half:.2f} s", full / half, "≤ 2.3")
 

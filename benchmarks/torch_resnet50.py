@@ -1,4 +1,6 @@
-"""The peer of `netdsl compile examples/resnet50.net`: PyTorch builds the same network and exports it. Argument: the output file."""
+"""The peer of `netdsl compile examples/resnet50.net`: PyTorch builds the same network and exports it.
+
+Argument: the output file."""
 
 from __future__ import annotations
 
@@ -45,5 +47,10 @@ if __name__ == "__main__":
     assert sum(p.numel() for p in model.parameters()) == 25_557_032
     batch = torch.export.Dim("N")
     torch.onnx.export(
-        model, (torch.zeros(2, 3, 224, 224),), sys.argv[1], dynamic_shapes=({0: batch},), external_data=False, verbose=False
+        model,
+        (torch.zeros(2, 3, 224, 224),),
+        sys.argv[1],
+        dynamic_shapes=({0: batch},),
+        external_data=False,
+        verbose=False,
     )

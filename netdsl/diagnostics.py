@@ -1,10 +1,10 @@
 """Diagnostics as values, and the one renderer that turns them into text.
 
-    model.net:3:14: error: conv: expected a positive integer for 'kernel', found 3.5
-      |
-    3 |     y = x -> conv(64, 3.5)
-      |                       ^^^
-      = help: …
+model.net:3:14: error: conv: expected a positive integer for 'kernel', found 3.5
+  |
+3 |     y = x -> conv(64, 3.5)
+  |                       ^^^
+  = help: …
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Note:
 class Diagnostic:
     """One error or warning.
 
-    `name` is the stable name of the kind of diagnostic (`unknown-name`, `shape-mismatch`, …). `span` is the fault itself;
-    `path` stands in where there is no text (a missing file). `notes` say where things came from, `help` what to write
-    instead, `trace` the calls that led here, innermost first.
+    `name` is the stable name of the kind of diagnostic (`unknown-name`, `shape-mismatch`, …). `span` is the fault
+    itself; `path` stands in where there is no text (a missing file). `notes` say where things came from, `help` what
+    to write instead, `trace` the calls that led here, innermost first.
     """
 
     severity: Severity
@@ -99,7 +99,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
-_COLORS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "note": "\x1b[1;36m", "help": "\x1b[1;32m", "bold": "\x1b[1m"}
+_COLORS = {
+    "error": "\x1b[1;31m",
+    "warning": "\x1b[1;33m",
+    "note": "\x1b[1;36m",
+    "help": "\x1b[1;32m",
+    "bold": "\x1b[1m",
+}
 
 
 class _Style:

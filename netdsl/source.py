@@ -1,7 +1,7 @@
 """Source text and places in it.
 
-A `SourceFile` is the text of one file; a `Span` is a range of its characters; a `Place` is what a graph keeps of a span:
-file, line and column, which survive being printed and read back.
+A `SourceFile` is the text of one file; a `Span` is a range of its characters; a `Place` is what a graph keeps of a
+span: file, line and column, which survive being printed and read back.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`file:line:column`. `span`, where the text is at hand, lets a diagnostic underline it; it is no part of equality."""
+    """`file:line:column`. `span`, where the text is at hand, lets a diagnostic underline it; it is no part of
+    equality."""
 
     path: str
     line: int

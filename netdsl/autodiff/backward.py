@@ -44,9 +44,9 @@ def backward(
 ) -> dict[Value, Value]:
     """Appends the gradient nodes of `nodes` to the extension.
 
-    `seeds` gives the gradient that each end value starts with (1, or the loss scale, for the loss). Returns the gradient of
-    every source that the seeds' values depend on, of the source's own type. Raises DiagnosticError at an operator that has
-    no gradient and stands between the two.
+    `seeds` gives the gradient that each end value starts with (1, or the loss scale, for the loss). Returns the
+    gradient of every source that the seeds' values depend on, of the source's own type. Raises DiagnosticError at an
+    operator that has no gradient and stands between the two.
     """
     cx = Gradients(extension, nodes, sources)
     found: dict[Value, Value] = dict(seeds)
@@ -70,7 +70,7 @@ def _rule(cx: Gradients, node: Node, grads: Sequence[Value | None]) -> Sequence[
             [
                 error(
                     "not-differentiable",
-                    f"{node.op.name} at {node.path} has no gradient, and the loss depends on trained parameters through it",
+                    f"{node.op.name} has no gradient, but the loss depends on trained parameters through {node.path}",
                     span,
                     path=node.place.path if node.place else "",
                     help="keep it out of the loss, or freeze the layers before it",

@@ -1,7 +1,7 @@
 """Signatures: the parameters of operators, and the kinds of values that they take.
 
-A kind checks one plain value and gives it its canonical form. Values are Python's own (int, float, bool, str, None, list,
-tuple), dimensions, element types, initializers and graph values.
+A kind checks one plain value and gives it its canonical form. Values are Python's own (int, float, bool, str, None,
+list, tuple), dimensions, element types, initializers and graph values.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a signature. `default` REQUIRED: there is none; a str default may name another parameter (`stride=kernel`)
-    when `default_from` is set."""
+    """A parameter of a signature. `default` REQUIRED: there is none; a str default may name another parameter
+    (`stride=kernel`) when `default_from` is set."""
 
     name: str
     kind: Kind
@@ -202,7 +202,12 @@ class Float(Kind):
     def expected(self) -> str:
         limits = [
             f"{word} {limit:g}"
-            for word, limit in (("at least", self.low), ("above", self.above), ("at most", self.high), ("below", self.below))
+            for word, limit in (
+                ("at least", self.low),
+                ("above", self.above),
+                ("at most", self.high),
+                ("below", self.below),
+            )
             if limit is not None
         ]
         return " ".join(["a number", " and ".join(limits)]).strip()
@@ -256,7 +261,8 @@ class Padding(Kind):
             return int(value)
         if isinstance(value, list | tuple) and value and all(self._item(v) for v in value):
             return tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
-        raise ArgumentError('0 or more, one per spatial axis, a (begin, end) pair per axis, "same" or "valid"', _float_help(value))
+        expected = '0 or more, one per spatial axis, a (begin, end) pair per axis, "same" or "valid"'
+        raise ArgumentError(expected, _float_help(value))
 
     @staticmethod
     def _item(v: Any) -> bool:
@@ -316,7 +322,8 @@ class InitializerKind(Kind):
 
 
 class Fractions(Kind):
-    """A positive number for every axis, or one per axis, as exact fractions: 0.5 is 1/2 and 1/3 is one third. none: absent."""
+    """A positive number for every axis, or one per axis, as exact fractions: 0.5 is 1/2 and 1/3 is one third. none:
+    absent."""
 
     def convert(self, value: Any) -> Fraction | tuple[Fraction, ...] | None:
         if value is None:
@@ -387,5 +394,6 @@ def per_axis(op: str, value: int | Sequence[int], rank: int, argument: str) -> t
     if isinstance(value, int):
         return (value,) * rank
     if len(value) != rank:
-        raise ValueError(f"{op}: '{argument}' has {len(value)} values for {rank} spatial ax{'is' if rank == 1 else 'es'}")
+        axes = "axis" if rank == 1 else "axes"
+        raise ValueError(f"{op}: '{argument}' has {len(value)} values for {rank} spatial {axes}")
     return tuple(value)

@@ -94,4 +94,3 @@ class GraphBuilder:
 
     def finish(self) -> Graph:
         return Graph(self.name, tuple(self.inputs), tuple(self.outputs), tuple(self.nodes), tuple(self.parameters))
-

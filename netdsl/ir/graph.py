@@ -1,8 +1,8 @@
 """The graph: values, nodes, parameters. Immutable; a pass makes a new one.
 
 Weight arithmetic is part of the graph: a folded weight is the output of nodes whose inputs are parameters and constants
-alone (`weight * scale`). Such nodes are *constant* (see `Graph.constants`): they are evaluated once, in float64, when the
-weights are written, cost nothing when the model runs, and are printed and verified like all others.
+alone (`weight * scale`). Such nodes are *constant* (see `Graph.constants`): they are evaluated once, in float64, when
+the weights are written, cost nothing when the model runs, and are printed and verified like all others.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What an operator is.
 
-An `Operator` is what a program calls: a name, a signature and `call`, which checks the arguments, makes the parameters and
-emits nodes. A `Primitive` is an operator that also stands in graphs: a frozen dataclass whose fields are the attributes of
-a node, with one method for each thing that the compiler knows about it. An instance is one configuration
-(`Conv(stride=(2, 2), …)`), compares by value, and is matched by patterns in passes.
+An `Operator` is what a program calls: a name, a signature and `call`, which checks the arguments, makes the
+parameters and emits nodes. A `Primitive` is an operator that also stands in graphs: a frozen dataclass whose fields
+are the attributes of a node, with one method for each thing that the compiler knows about it. An instance is one
+configuration (`Conv(stride=(2, 2), …)`), compares by value, and is matched by patterns in passes.
 
 The rules take the protocols of this module, so an operator's file imports no driver. `LayerContext` emits graph nodes,
 `Emitter` emits ONNX nodes: a rule cannot mix them up.
@@ -28,11 +28,18 @@ from netdsl.ir.types import DType, NDArrayAny, TensorType
 class OpError(Exception):
     """A call or a node that an operator refuses.
 
-    `argument` names the argument of the signature at fault, if it is one; the driver underlines it and adds the operands'
-    types and origins itself. `help` says what to write instead.
+    `argument` names the argument of the signature at fault, if it is one; the driver underlines it and adds the
+    operands' types and origins itself. `help` says what to write instead.
     """
 
-    def __init__(self, message: str, *, argument: str | None = None, help: str | Sequence[str] = (), name: str = "invalid-argument"):
+    def __init__(
+        self,
+        message: str,
+        *,
+        argument: str | None = None,
+        help: str | Sequence[str] = (),
+        name: str = "invalid-argument",
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.argument = argument
@@ -49,8 +56,9 @@ class ShapeError(OpError):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Work of one node. `macs`: multiply-accumulates of convolutions and matrix products, without bias (the convention of
-    torchvision's tables). `other`: every other arithmetic operation; comparisons, moves and copies count nothing."""
+    """Work of one node. `macs`: multiply-accumulates of convolutions and matrix products, without bias (the
+    convention of torchvision's tables). `other`: every other arithmetic operation; comparisons, moves and copies
+    count nothing."""
 
     macs: Dim = 0
     other: Dim = 0
@@ -149,7 +157,8 @@ class NotDifferentiable(Exception):
 class Operator:
     """What a program calls. Subclasses are never instantiated unless they are primitives.
 
-    `reference` is the paper or the ONNX operator that the definition implements; the class docstring is its documentation.
+    `reference` is the paper or the ONNX operator that the definition implements; the class docstring is its
+    documentation.
     """
 
     name: ClassVar[str]
@@ -176,7 +185,8 @@ class Primitive(Operator):
 
     @classmethod
     def call(cls, cx: LayerContext, *args: Any, **kwargs: Any) -> Value | tuple[Value, ...]:
-        """The default: tensors of the signature are the node's inputs, every other argument a field of the same name."""
+        """The default: tensors of the signature are the node's inputs, every other argument a field of the same
+        name."""
         inputs = [kwargs.pop(p.name) for p in cls.signature if p.kind.is_tensor]
         outputs = cx.emit_all(cls(**kwargs), *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
@@ -207,9 +217,9 @@ class Primitive(Operator):
         return None
 
     def gradient(self, cx: GradientContext, node: Node, *outputs: Any, **kwargs: Any) -> Sequence[Value | None]:
-        """The gradient of the loss for each input, from that for each output (`Value`, or None: the loss does not depend on
-        it; at least one is not None). Entries for inputs that `cx.wants` not are ignored and may be None. Raises
-        NotDifferentiable (the default)."""
+        """The gradient of the loss for each input, from that for each output (`Value`, or None: the loss does not
+        depend on it; at least one is not None). Entries for inputs that `cx.wants` not are ignored and may be None.
+        Raises NotDifferentiable (the default)."""
         raise NotDifferentiable
 
     def bind(self, env: dict[str, int]) -> Self:

@@ -20,7 +20,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """`axes` for the spatial axes in order; `whole` if every output sees the entire input; neither: its own position."""
+    """`axes` for the spatial axes in order; `whole` if every output sees the entire input; neither: itself."""
 
     axes: tuple[Axis, ...] = ()
     whole: bool = False

@@ -31,7 +31,8 @@ class Layer:
         for dim in shape:
             if not isinstance(dim, int):
                 raise OpError(
-                    f"the parameter {self.path}.{name} would have the symbolic dimension {to_text(dim)}; parameters need integers",
+                    f"the parameter {self.path}.{name} would have the symbolic dimension {to_text(dim)};"
+                    " parameters need integers",
                     help="give the input's dimension a number, or the symbol one with --set",
                 )
         made = self.builder.parameter(

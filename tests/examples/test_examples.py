@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ PUBLISHED: dict[str, tuple[int, float | None]] = {
     "googlenet": (6_624_904, 1.498),
     "resnet18": (11_689_512, 1.814),
     "resnet50": (25_557_032, 4.089),
-    "mobilenet_v1": (4_231_976, 0.569),  # Keras' applications: 4,253,864 less 21,888 running statistics; 569 M in the paper
+    "mobilenet_v1": (
+        4_231_976,
+        0.569,
+    ),  # Keras' applications: 4,253,864 less 21,888 running statistics; 569 M in the paper
     "mobilenet_v2": (3_504_872, 0.301),
 }
 #: inputs of the examples whose size is symbolic
@@ -36,7 +40,7 @@ NAMES = sorted(p.stem for p in EXAMPLES.glob("*.net"))
 
 
 def netdsl(*arguments: str | Path) -> str:
-    done = subprocess.run([*NETDSL, *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run([*NETDSL, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -61,8 +65,8 @@ def double_conv(inputs: int, width: int) -> int:
 
 def test_unet_counts() -> None:
     widths = [64, 128, 256, 512, 1024]
-    down = sum(double_conv(a, b) for a, b in zip([1, *widths], widths, strict=False))
-    up = sum(4 * b * a + a + double_conv(2 * a, a) for a, b in zip(widths, widths[1:], strict=False))
+    down = sum(double_conv(a, b) for a, b in pairwise([1, *widths]))
+    up = sum(4 * b * a + a + double_conv(2 * a, a) for a, b in pairwise(widths))
     found = report("unet")
     assert found["totals"]["parameters"] == down + up + 64 * 2 + 2 == 31_030_658 + 1_000 - 1_000 + 0
     assert found["outputs"]["logits"] == ["float32", ["N", 2, "16*h", "16*w"]]
