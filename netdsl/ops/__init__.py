@@ -16,15 +16,25 @@ from netdsl.ops import (
     constant,
     convolution,
     dense,
+    gather,
     global_pooling,
+    group_norm,
+    indexing,
     joining,
+    normalisation,
+    padding,
     pooling,
+    rearrange,
     reduction,
     regularisation,
+    resize,
     selection,
     shape,
     smooth,
+    switchable_norm,
+    transposed,
     unary,
+    unpooling,
 )
 
 _FAMILIES = (
@@ -44,17 +54,32 @@ _FAMILIES = (
     joining,
     pooling,
     shape,
+    transposed,
+    unpooling,
+    normalisation,
+    group_norm,
+    switchable_norm,
+    indexing,
+    gather,
+    padding,
+    rearrange,
+    resize,
 )
 
 _DEFINED = [
     definition
     for module in _FAMILIES
     for definition in vars(module).values()
-    if isinstance(definition, type) and issubclass(definition, Operator) and definition.__module__ == module.__name__ and "name" in vars(definition)
+    if isinstance(definition, type)
+    and issubclass(definition, Operator)
+    and definition.__module__ == module.__name__
+    and "name" in vars(definition)
 ]
 
 #: What programs call, by name. Internal primitives are not among them.
 OPERATORS = MappingProxyType({d.name: d for d in _DEFINED if d.family != "internal"})
 
 #: What stands in graphs, by name.
-PRIMITIVES: MappingProxyType[str, type[Primitive]] = MappingProxyType({d.name: d for d in _DEFINED if issubclass(d, Primitive)})
+PRIMITIVES: MappingProxyType[str, type[Primitive]] = MappingProxyType(
+    {d.name: d for d in _DEFINED if issubclass(d, Primitive)}
+)
