@@ -154,7 +154,11 @@ def _attribute_types(op_type: str, opset: int) -> dict[str, int]:
     schema = defs.get_schema(op_type, opset, "")
     if schema.deprecated:
         raise ValueError(f"ONNX {op_type} is deprecated in opset {opset}")
-    return {name: int(a.type.value) for name, a in schema.attributes.items()}
+    return {name: _type_code(a.type) for name, a in schema.attributes.items()}
+
+
+def _type_code(type: Any) -> int:
+    return int(type.value)
 
 
 def _attribute(key: str, value: Any, type: int) -> AttributeProto:

@@ -97,7 +97,8 @@ def _head(tensor: Tensor, place: tuple[str, int] | None = None) -> bytes:
         location, offset = place
         for key, value in (("location", location), ("offset", str(offset)), ("length", str(tensor.bytes))):
             proto.external_data.add(key=key, value=value)
-    return proto.SerializeToString(deterministic=True)
+    head: bytes = proto.SerializeToString(deterministic=True)
+    return head
 
 
 def _frame(model: ModelProto) -> tuple[bytes, bytes]:

@@ -1,0 +1,124 @@
+"""Compares two graphs on random inputs: what a rewrite must not change.
+
+A graph before its rewrites and after them runs with the same weights and inputs, in ONNX Runtime with its own
+optimisations off, or by the operators' NumPy rules where there is no runtime. For each output the largest difference
+is stated, absolute and relative to the output's largest magnitude; the relative one must stay within the tolerance of
+the element type. Integers and booleans must be equal.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netdsl.ir.graph import Graph
+from netdsl.ir.types import DType, NDArrayAny, dtype_of
+from netdsl.onnx.export import OPSET, write_model
+from netdsl.runtime.interpret import interpret
+from netdsl.runtime.samples import choose_symbols, random_inputs
+from netdsl.runtime.session import Session, available
+from netdsl.weights import WeightStore
+
+#: largest difference relative to the output's largest magnitude
+TOLERANCES = {DType.float64: 1e-9, DType.float32: 1e-4, DType.float16: 2e-2, DType.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of one output: `absolute` the largest, `relative` that over the largest magnitude."""
+
+    output: str
+    absolute: float
+    relative: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.relative <= self.tolerance
+
+    def __str__(self) -> str:
+        return (
+            f"{self.output} differs by at most {self.absolute:.2g}, {self.relative:.2g} of its largest value"
+            f" (tolerance {self.tolerance:g})"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The differences of all outputs; `by` is what ran the graphs, `sizes` the symbols' values."""
+
+    differences: tuple[Difference, ...]
+    by: str
+    sizes: Mapping[str, int]
+
+    @property
+    def ok(self) -> bool:
+        return all(d.ok for d in self.differences)
+
+    @property
+    def worst(self) -> Difference:
+        """The difference that is largest against its tolerance."""
+        return max(self.differences, key=lambda d: (not d.ok, d.relative / max(d.tolerance, 1e-30)))
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return f"{self.worst}; run by {self.by} on random inputs{' with ' + sizes if sizes else ''}"
+
+
+def compare(
+    before: Graph,
+    after: Graph,
+    store: WeightStore,
+    *,
+    tolerance: float | None = None,
+    opset: int = OPSET,
+    seed: int = 0,
+    runtime: bool | None = None,
+) -> Comparison:
+    """Runs both graphs on the same random inputs.
+
+    Without a checkpoint, what would start as a constant (biases, running statistics) is drawn for both: a fresh batch
+    norm does nothing. `tolerance` overrides those by element type; `runtime` false runs the NumPy rules (None: where
+    ONNX Runtime is missing). Raises ValueError where no sizes of symbols are found that the graphs accept.
+    """
+    env = choose_symbols([before, after])
+    inputs = random_inputs(before, env, seed)
+    weights = store if store.checkpoint is not None else store.perturbed()
+    use_runtime = available() if runtime is None else runtime
+    results = [
+        _run_onnx(g, inputs, weights, opset) if use_runtime else interpret(g, inputs, weights) for g in (before, after)
+    ]
+    differences = tuple(_difference(o.name, results[0][o.name], results[1][o.name], tolerance) for o in before.outputs)
+    return Comparison(differences, "ONNX Runtime" if use_runtime else "the NumPy rules", env)
+
+
+def _run_onnx(graph: Graph, inputs: Mapping[str, NDArrayAny], store: WeightStore, opset: int) -> dict[str, NDArrayAny]:
+    """Through a file: models may be larger than memory holds twice."""
+    with tempfile.TemporaryDirectory(prefix="netdsl-") as folder:
+        path = Path(folder) / "model.onnx"
+        write_model(graph, store, path, opset=opset)
+        return Session(path, "cpu", optimise=False).run(inputs)
+
+
+def _difference(name: str, expected: NDArrayAny, found: NDArrayAny, tolerance: float | None) -> Difference:
+    """NaNs and infinities count as equal where both have them; elsewhere the difference is infinite."""
+    dtype = dtype_of(expected)
+    allowed = (TOLERANCES[dtype] if dtype.is_float else 0.0) if tolerance is None else tolerance
+    if expected.dtype != found.dtype or expected.shape != found.shape:
+        return Difference(name, np.inf, np.inf, allowed)
+    a, b = _wide(expected), _wide(found)
+    with np.errstate(invalid="ignore"):
+        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    absolute = float(apart.max(initial=0.0))
+    scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+    return Difference(name, absolute, absolute / scale if scale and absolute else absolute, allowed)
+
+
+def _wide(array: NDArrayAny) -> Any:
+    return array.astype(np.float64)
