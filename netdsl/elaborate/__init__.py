@@ -1,0 +1,34 @@
+"""Tree → graph: evaluates a program's blocks, loops and conditions, infers shapes, names layers and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from netdsl.diagnostics import Diagnostic
+from netdsl.elaborate.faults import UsageError
+from netdsl.elaborate.session import Elaborated, Session
+from netdsl.elaborate.stack import with_deep_stack
+from netdsl.source import SourceFile
+
+__all__ = ["Elaborated", "UsageError", "check", "elaborate"]
+
+
+def elaborate(
+    source: SourceFile,
+    *,
+    network: str | None = None,
+    settings: Mapping[str, object | str] = MappingProxyType({}),
+) -> Elaborated:
+    """The graph of a network of the file, by default of the last one.
+
+    `settings` gives parameters of the network and symbols their values: Python values, or text that is read as an
+    expression of the language where it is one. Raises DiagnosticError with every error of the file, then its warnings;
+    UsageError for a network or a setting that the file does not have.
+    """
+    return with_deep_stack(lambda: Session(source).elaborate(network, settings))
+
+
+def check(source: SourceFile) -> tuple[Diagnostic, ...]:
+    """Every diagnostic of a file and its imports, in the order of the text: all networks, and names in what never runs."""
+    return with_deep_stack(lambda: Session(source).check())
