@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics import Diagnostic
 from netdsl.elaborate import elaborate
 from netdsl.ir.graph import Graph
-from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto, write_model
+from netdsl.onnx.precision import to_precision
 from netdsl.passes import RewriteLog, optimize
 from netdsl.report.formats import as_object
 from netdsl.report.model import analyse
 from netdsl.runtime.session import Session
-from netdsl.runtime.verify import Comparison, compare
+from netdsl.runtime.verify import TOLERANCES, Comparison, compare
 from netdsl.source import SourceFile
 from netdsl.syntax.read import read_source
 from netdsl.weights import WeightStore, load_checkpoint
@@ -43,6 +45,7 @@ class Model:
     graph: Graph
     store: WeightStore
     opset: int = 21
+    precision: DType = DType.float32
     log: RewriteLog = field(default_factory=RewriteLog)
     warnings: tuple[Diagnostic, ...] = ()
 
@@ -80,8 +83,14 @@ class Model:
         return self.open()
 
     def open(self, device: str = "auto") -> Session:
-        """A session on `device`: "cpu", "cuda" or "auto". Raises EnvironmentLack where there is none."""
-        return Session(self.proto.SerializeToString(), device)
+        """A session on `device`: "cpu", "cuda" or "auto". Raises EnvironmentLack where there is none.
+
+        The model goes through a temporary file: one above 2 GB fits into no message in memory.
+        """
+        with tempfile.TemporaryDirectory(prefix="netdsl-") as folder:
+            path = Path(folder) / "model.onnx"
+            self.save(path)
+            return Session(path, device)
 
     def run(self, inputs: Mapping[str, NDArrayAny]) -> dict[str, NDArrayAny]:
         """The outputs by name for an array for each input, of the element types and shapes of `inputs`.
@@ -95,8 +104,12 @@ class Model:
         return as_object(analyse(self.source_graph))
 
     def verify(self) -> Comparison:
-        """Runs the graph before and after the rewrites on random inputs, and compares the outputs."""
-        return compare(self.source_graph, self.graph, self.store)
+        """Runs the graph before and after the rewrites on random inputs, and compares the outputs.
+
+        Runs the operators' NumPy rules where ONNX Runtime is not installed.
+        """
+        tolerance = TOLERANCES[self.precision] if self.precision is not DType.float32 else None
+        return compare(self.source_graph, self.graph, self.store, tolerance=tolerance, opset=self.opset)
 
 
 def compile(
@@ -161,8 +174,9 @@ def _compile(
     checkpoint = load_checkpoint(Path(weights)) if weights is not None else None
     store = WeightStore(made.graph.parameters, seed=seed, checkpoint=checkpoint)
     log = RewriteLog()
-    graph = optimize(made.graph, level, log)
-    return Model(made.graph, graph, store, opset, log, made.warnings)
+    dtype = DType(precision)
+    graph = to_precision(optimize(made.graph, level, log), dtype)
+    return Model(made.graph, graph, store, opset, dtype, log, made.warnings)
 
 
 def _require(name: str, value: object, allowed: Container[object], words: str) -> None:

@@ -60,15 +60,16 @@ def command(console: Console, source: str, output: str | None, **options: Any) -
             level=options["level"],
             precision=options["precision"],
         )
-    if not console.quiet:
-        console.diagnostics(model.warnings)
+    console.warnings(model.warnings)
+    for note in model.store.notes:
+        console.message(f"{options['weights']}: {note}")
     _print(console, model, options)
     if options["verify"] and not _verified(console, model):
         return 1
     size = sum(p.value.type.bytes for p in model.graph.parameters)
     with console.stage(f"writing {path}", long=isinstance(size, int) and size > LARGE):
         model.save(path, external_data=True if options["external_data"] else None)
-    console.message(summary(model, source, path, time.perf_counter() - began))
+    console.message(summary(model, source, path, options["external_data"], time.perf_counter() - began))
     return 0
 
 

@@ -43,6 +43,11 @@ class Console:
         if diagnostics:
             _write(sys.stderr, render_all(diagnostics, color=self.colors(sys.stderr)))
 
+    def warnings(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """What a command says besides its result; `--quiet` drops it."""
+        if not self.quiet:
+            self.diagnostics(diagnostics)
+
     @contextmanager
     def stage(self, text: str, *, long: bool = False) -> Iterator[None]:
         """Shows what is being done: on a terminal a line that goes away; elsewhere a plain line, if it takes `long`."""

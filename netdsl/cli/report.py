@@ -84,8 +84,7 @@ def _analysed(console: Console, model: str, network: str | None, settings: Mappi
     if Path(model).suffix == ".onnx":
         raise click.UsageError(f"{model} is an ONNX file; this version reports on .net files alone.")
     made = elaborate(read_source(model), network=network, settings=settings)
-    if not console.quiet:
-        console.diagnostics(made.warnings)
+    console.warnings(made.warnings)
     return analyse(made.graph)
 
 

@@ -80,8 +80,7 @@ def _opened(
             seed=options["seed"],
             level=options["level"],
         )
-        if not console.quiet:
-            console.diagnostics(made.warnings)
+        console.warnings(made.warnings)
         return made.inputs, made.open(device)
 
 

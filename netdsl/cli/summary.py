@@ -10,8 +10,10 @@ from netdsl.ir.dims import Dim, to_text
 from netdsl.ir.graph import Graph
 from netdsl.passes import Rewrite, RewriteLog, Savings
 
+TWO_GB = 2**31 - 1  # protobuf's limit
 
-def summary(model: Model, source: str, path: Path, seconds: float) -> str:
+
+def summary(model: Model, source: str, path: Path, external: bool, seconds: float) -> str:
     """Lines of figures before and after, one for each pass that did something."""
     before, after = model.source_graph, model.graph
     parameters = sum((p.value.type.size for p in before.parameters if p.kind == "parameter"), 0)
@@ -21,7 +23,7 @@ def summary(model: Model, source: str, path: Path, seconds: float) -> str:
         f"  MACs        {_figure(macs(before))} -> {_figure(macs(after))}",
         f"  nodes       {_figure(nodes(before))} -> {_figure(nodes(after))}",
         *(f"  {line}" for line in pass_lines(model.log)),
-        f"  {_size(written(path))}, opset {model.opset}, {seconds:.2f} s",
+        f"  {_size(written(path, external))}, opset {model.opset}, {seconds:.2f} s",
     ]
     return "\n".join(lines)
 
@@ -65,11 +67,11 @@ def _is_constant(graph: Graph, value: object) -> bool:
     return value in graph.constants
 
 
-def written(path: Path) -> int:
-    """Bytes of the model and of its external data."""
-    data = path.with_name(path.name + ".data")
-    beside = data.stat().st_size if data.exists() and data.stat().st_mtime >= path.stat().st_mtime - 60 else 0
-    return path.stat().st_size + beside
+def written(path: Path, external: bool) -> int:
+    """Bytes of the model and of its external data, which it has on demand and where it exceeds 2 GB."""
+    size, data = path.stat().st_size, path.with_name(path.name + ".data")
+    beside = data.stat().st_size if data.exists() else 0
+    return size + beside if external or size + beside >= TWO_GB else size
 
 
 def _figure(value: Dim) -> str:

@@ -1,6 +1,7 @@
 """`netdsl run` and `netdsl report` through the real command line."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from netdsl.cli.main import command_line
-from netdsl.runtime import session
 
 TWO = """network Two(scale=2.0) {
     input a: float32[N, 3]
@@ -107,11 +107,22 @@ def test_run_a_broken_onnx_file(folder):
 
 
 def test_cuda_where_there_is_none_is_exit_3(folder, monkeypatch):
-    monkeypatch.setattr(session, "available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     result = invoke("run", "two.net", "--input", "p.png", "--device", "cuda")
     assert result.exit_code == 3
     assert result.stderr.count("\n") == 1
     assert "netdsl[gpu]" in result.stderr
+
+
+def test_without_onnx_runtime_all_but_run_works(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = invoke("run", "two.net", "--input", "p.png")
+    assert result.exit_code == 3
+    assert "pip install 'netdsl[cpu]'" in result.stderr
+    for command in (["check"], ["fmt", "--check"], ["report"], ["compile"], ["compile", "--verify"]):
+        result = invoke(*command, "two.net")
+        assert result.exit_code == 0, result.output
+    assert (folder / "two.onnx").exists()
 
 
 def test_report_formats_to_files(folder):
