@@ -17,8 +17,11 @@ from netdsl.ops.activation import Identity, Relu, Relu6
 from netdsl.ops.arithmetic import Add, Div, Mul, Pow, Sub
 from netdsl.ops.constant import Cast, Constant
 from netdsl.ops.global_pooling import AdaptiveAvgPool, GlobalAvgPool, GlobalMaxPool
+from netdsl.ops.indexing import Slice
 from netdsl.ops.joining import Concat, Split
+from netdsl.ops.padding import Pad
 from netdsl.ops.pooling import AvgPool, MaxPool
+from netdsl.ops.resize import Resize
 from netdsl.ops.shape import Expand, Flatten, Reshape, Squeeze, Tile, Transpose, Unsqueeze
 from netdsl.ops.smooth import Sigmoid
 from netdsl.ops.unary import Abs, Exp
@@ -26,7 +29,7 @@ from netdsl.passes.base import Done, Peephole, Refused
 from netdsl.passes.rewrite import Rewriter
 
 _SAME_ELEMENTS = (Reshape, Flatten, Squeeze, Unsqueeze)
-_SAME_IF_SHAPE_IS = (*_SAME_ELEMENTS, Expand, Tile, GlobalAvgPool, GlobalMaxPool, AdaptiveAvgPool)
+_SAME_IF_SHAPE_IS = (*_SAME_ELEMENTS, Expand, Tile, Pad, GlobalAvgPool, GlobalMaxPool, AdaptiveAvgPool)
 _NEUTRAL: dict[type[Primitive], tuple[float, tuple[int, ...]]] = {
     Mul: (1, (0, 1)),
     Add: (0, (0, 1)),
@@ -51,6 +54,8 @@ class RemoveIdentities(Peephole[Value]):
         MaxPool,
         AvgPool,
         Relu,
+        Slice,
+        Resize,
         *_NEUTRAL,
         *_SAME_IF_SHAPE_IS,
     )
@@ -65,7 +70,11 @@ class RemoveIdentities(Peephole[Value]):
                 return node.inputs[0]
             case MaxPool() | AvgPool() as pool if prod(pool.kernel) == prod(pool.stride) == 1 and _same_type(node):
                 return node.inputs[0]
-            case Relu() if _never_negative(rw, node.inputs[0]):
+            case Slice(steps=steps) if min(steps, default=1) > 0 and _same_type(node):
+                return node.inputs[0]
+            case Resize(scale=scale) if all(n == d for n, d in scale) and _same_type(node):
+                return node.inputs[0]
+            case Relu() if never_negative(rw, node.inputs[0]):
                 return node.inputs[0]
             case op if isinstance(op, _SAME_IF_SHAPE_IS) and _same_type(node):
                 return node.inputs[0]
@@ -95,7 +104,8 @@ def _neutral(rw: Rewriter, node: Node) -> Value | None:
     return None
 
 
-def _never_negative(rw: Rewriter, value: Value) -> bool:
+def never_negative(rw: Rewriter, value: Value) -> bool:
+    """Whether a value is known to be 0 or more."""
     for _ in range(_MAX_LOOK):
         maker = rw.producer(value)
         if maker is None:

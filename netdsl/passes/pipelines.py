@@ -19,11 +19,14 @@ from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.dropout import RemoveDropout
 from netdsl.passes.fold_backward import FoldBackward
 from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
+from netdsl.passes.fold_through import FoldThrough
 from netdsl.passes.fuse_pointwise import FusePointwise
 from netdsl.passes.identities import MergePairs, RemoveIdentities
 from netdsl.passes.joins import Joins
 from netdsl.passes.log import RewriteLog
 from netdsl.passes.matmul_to_dense import MatMulToDense
+from netdsl.passes.merge_branches import MergeBranches
+from netdsl.passes.merge_padding import MergePadding
 
 MAX_ROUNDS = 8
 
@@ -35,8 +38,8 @@ _CLEAN_UP: tuple[Pass, ...] = (
     Joins(),
     CommonSubexpressions(),
 )
-_FOLD: tuple[Pass, ...] = (FoldBatchNorm(), FoldScale())
-_REST: tuple[Pass, ...] = (MatMulToDense(), FoldBackward(), FusePointwise())
+_FOLD: tuple[Pass, ...] = (FoldBatchNorm(), FoldScale(), FoldThrough())
+_REST: tuple[Pass, ...] = (MergePadding(), MatMulToDense(), MergeBranches(), FoldBackward(), FusePointwise())
 
 #: Level 0: no rewrites. 1: clean-ups and batch-norm folding. 2: everything that lowers the cost.
 PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType(

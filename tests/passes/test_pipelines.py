@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cProfile import Profile
 from dataclasses import dataclass
-from time import process_time
 from typing import ClassVar
 
 import pytest
@@ -124,7 +124,7 @@ def test_a_block_as_people_write_it() -> None:
     y = net.op("dense", net.op("flatten", net.op("global_avg_pool", y)), units=5)
     graph = net.finish(y=y)
     result = optimize(graph, check=True)
-    assert operators(result) == ["conv", "relu", "conv", "add", "relu", "global_avg_pool", "flatten", "dense"]
+    assert operators(result) == ["conv", "relu", "conv", "relu", "global_avg_pool", "flatten", "dense"]
     assert result.inputs[0].shape == x.shape
     assert_same_outputs(graph, result, {"N": 2, "h": 3, "w": 4}, rtol=1e-5)
 
@@ -141,11 +141,11 @@ def _chain(count: int, *kinds: str) -> Graph:
 
 @pytest.mark.parametrize("kinds", [("conv",), ("conv", "batch_norm", "relu"), ("relu", "dropout"), ("batch_norm",)])
 def test_long_chains_take_linear_time(kinds: tuple[str, ...]) -> None:
-    """Four times the layers in at most six times the time (noise included)."""
-    times = []
-    for count in (500, 2000):
+    """Counted in calls, which no other work on the machine disturbs."""
+    calls = []
+    for count in (250, 1000):
         graph = _chain(count, *kinds)
-        start = process_time()
-        optimize(graph)
-        times.append(process_time() - start)
-    assert times[1] <= 6 * times[0] + 0.2
+        with Profile() as profile:
+            optimize(graph)
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert calls[1] <= 4.1 * calls[0]
