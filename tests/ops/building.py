@@ -31,9 +31,14 @@ class Bench:
     def call(self, name: str, *arguments: Any, **named: Any) -> Any:
         """The operator's call, with arguments converted and defaults filled in as the compiler does."""
         op = OPERATORS[name]
-        if op.signature and op.signature[0].kind.variadic:
-            return op.call(self.layer, **{op.signature[0].name: op.signature[0].kind.convert(arguments)})
-        given = dict(zip((p.name for p in op.signature), arguments, strict=False)) | named
+        variadic = bool(op.signature) and op.signature[0].kind.variadic
+        given = (
+            {op.signature[0].name: arguments}
+            if variadic
+            else dict(zip((p.name for p in op.signature), arguments, strict=False))
+        )
+        given |= named
+        given |= {p.name: given[p.default_from] for p in op.signature if p.default_from and p.name not in given}
         defaults = {p.name: p.default for p in op.signature if not p.required and p.name not in given}
         return op.call(self.layer, **{p.name: p.kind.convert((given | defaults)[p.name]) for p in op.signature})
 
