@@ -10,6 +10,7 @@ from types import MappingProxyType
 from netdsl.ir.opdef import Operator, Primitive
 from netdsl.ops import (
     activation,
+    along,
     arithmetic,
     batch_norm,
     comparison,
@@ -41,6 +42,7 @@ _FAMILIES = (
     constant,
     convolution,
     activation,
+    along,
     arithmetic,
     comparison,
     smooth,

@@ -21,6 +21,7 @@ from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
+    GradientContext,
     LayerContext,
     OpError,
     Primitive,
@@ -30,6 +31,7 @@ from netdsl.ir.opdef import (
     same_dtype,
 )
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.elementwise import (
     ALL_TYPES,
     BFLOAT16_WIDENED,
@@ -41,6 +43,7 @@ from netdsl.ops.elementwise import (
     require_type,
 )
 from netdsl.ops.precision import like, wide
+from netdsl.ops.unary import Abs
 
 FAMILY = "activation"
 
@@ -72,6 +75,9 @@ class Identity(Elementwise):
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
         return x
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return dy
+
 
 @dataclass(frozen=True)
 class Relu(Elementwise):
@@ -91,6 +97,9 @@ class Relu(Elementwise):
             return cx.emit("Max", x, cx.scalar(0, dtype))
         return cx.emit("Relu", x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, g.mask(cx, ">", y, 0))
+
 
 @dataclass(frozen=True)
 class Relu6(Elementwise):
@@ -107,6 +116,9 @@ class Relu6(Elementwise):
 
     def form(self, cx: Emitter, dtype: DType, x: str) -> str:
         return cx.emit("Clip", x, cx.scalar(0, dtype), cx.scalar(6, dtype))
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, _inside(cx, y, 6))
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,10 @@ class LeakyRelu(Elementwise):
         if dtype is DType.float64:
             return _leaky(cx, dtype, x, cx.scalar(self.alpha, dtype))
         return cx.emit("LeakyRelu", x, alpha=self.alpha)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        at = y if self.alpha > 0 else x  # the output has the input's sign
+        return g.where(cx, g.compare(cx, ">", at, 0), dy, g.mul(cx, dy, self.alpha))
 
 
 def _leaky(cx: Emitter, dtype: DType, x: str, slope: str) -> str:
@@ -185,6 +201,19 @@ class PRelu(Primitive):
     def _form(cx: Emitter, dtype: DType, x: str, weight: str) -> str:
         return _leaky(cx, dtype, x, weight) if dtype is DType.float64 else cx.emit("PRelu", x, weight)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight = node.inputs
+        dx = dw = None
+        if cx.wants(x):
+            across = (x.rank - 2) if weight.shape[0] != 1 else 0
+            slopes = g.unsqueeze(cx, weight, range(1, across + 1)) if x.rank else g.reshape(cx, weight, ())
+            dx = g.where(cx, g.compare(cx, ">", x, 0), dy, g.mul(cx, dy, slopes))
+        if cx.wants(weight):
+            below = g.where(cx, g.compare(cx, "<", x, 0), x, 0)
+            others = [i for i in range(x.rank) if i != 1 or weight.shape[0] == 1]
+            dw = g.reshape(cx, g.total(cx, g.mul(cx, dy, below), others), weight.shape)
+        return dx, dw
+
 
 OPTIONAL_NUMBER = OptionalNumber("number or none")
 
@@ -235,6 +264,9 @@ class Clip(Elementwise):
         ]
         return cx.emit("Clip", x, *limits)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, g.mask(cx, "==", x, y))
+
 
 @dataclass(frozen=True)
 class HardSigmoid(Elementwise):
@@ -262,6 +294,9 @@ class HardSigmoid(Elementwise):
         line = cx.emit("Add", cx.emit("Mul", x, cx.scalar(self.alpha, dtype)), cx.scalar(self.beta, dtype))
         return cx.emit("Clip", line, cx.scalar(0.0, dtype), cx.scalar(1.0, dtype))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, g.mul(cx, dy, self.alpha), _inside(cx, y, 1))
+
 
 @dataclass(frozen=True)
 class HardSwish(Elementwise):
@@ -280,3 +315,13 @@ class HardSwish(Elementwise):
             return cx.emit("HardSwish", x)
         line = cx.emit("Add", cx.emit("Div", x, cx.scalar(6.0, dtype)), cx.scalar(0.5, dtype))
         return cx.emit("Mul", x, cx.emit("Clip", line, cx.scalar(0.0, dtype), cx.scalar(1.0, dtype)))
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        line = g.add(cx, g.mul(cx, x, 1 / 3), 0.5)
+        bent = g.compare(cx, "<", cx.emit(Abs(), x), 3)
+        return g.mul(cx, dy, g.where(cx, bent, line, g.mask(cx, ">", x, 0)))
+
+
+def _inside(cx: GradientContext, y: Value, limit: int) -> Value:
+    """1 where 0 < y < limit, else 0, for a y that lies within the limits."""
+    return g.mask(cx, ">", g.mul(cx, y, g.sub(cx, limit, y)), 0)

@@ -14,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import OPERANDS, Param
-from netdsl.ir.graph import Value
-from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, ShapeError
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, Operator, OpError, ShapeError
 from netdsl.ir.types import DType, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.comparison import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual
 from netdsl.ops.elementwise import FLOATS, SMALL_WIDENED, Binary, Numeric, Operand, check_number, operands
-from netdsl.ops.unary import Neg
+from netdsl.ops.unary import Log, Neg
 
 FAMILY = "arithmetic"
 
@@ -57,6 +58,11 @@ class Add(Join):
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.add(a, b)
 
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        return dy, dy
+
 
 @dataclass(frozen=True)
 class Mul(Binary):
@@ -71,6 +77,12 @@ class Mul(Binary):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.multiply(a, b)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        a, b = node.inputs
+        return g.mul(cx, dy, b) if wants[0] else None, g.mul(cx, dy, a) if wants[1] else None
 
 
 class Multiply(Operator):
@@ -97,6 +109,11 @@ class Maximum(Join):
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.maximum(a, b)
 
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        return _shares(cx, ">", node, dy, wants)
+
 
 @dataclass(frozen=True)
 class Minimum(Join):
@@ -108,6 +125,11 @@ class Minimum(Join):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.minimum(a, b)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        return _shares(cx, "<", node, dy, wants)
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,11 @@ class Sub(Binary):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.subtract(a, b)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        return dy, g.neg(cx, dy) if wants[1] else None
 
 
 @dataclass(frozen=True)
@@ -143,6 +170,12 @@ class Div(Binary):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.divide(a, b)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        da = g.div(cx, dy, node.inputs[1])
+        return da, g.neg(cx, g.mul(cx, da, node.output)) if wants[1] else None
 
 
 class _Floored(Binary):
@@ -178,6 +211,12 @@ class Mod(_Floored):
         rest = cx.emit("Mod", a, b, fmod=1)  # C's remainder: it has the dividend's sign
         return cx.emit("Where", self._opposed(cx, dtype, rest, b), cx.emit("Add", rest, b), rest)
 
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        a, b = node.inputs
+        return dy, g.neg(cx, g.mul(cx, dy, cx.emit(FloorDiv(), a, b))) if wants[1] else None
+
 
 @dataclass(frozen=True)
 class FloorDiv(_Floored):
@@ -208,6 +247,12 @@ class FloorDiv(_Floored):
         """One less where the quotient was rounded up."""
         return cx.emit("Sub", quotient, cx.emit("Cast", self._opposed(cx, dtype, rest, b), to=cx.onnx_type(dtype)))
 
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        a, b = node.inputs
+        return g.zeros_like(cx, a) if wants[0] else None, g.zeros_like(cx, b) if wants[1] else None
+
 
 @dataclass(frozen=True)
 class Pow(Binary):
@@ -234,6 +279,29 @@ class Pow(Binary):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.power(a, b)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        a, b = node.inputs
+        da = db = None
+        if wants[0]:
+            lower = g.sub(cx, b, g.mask(cx, "!=", b, 0))  # stays 0 for a constant, whose slope is 0 at a = 0 too
+            da = g.mul(cx, dy, g.mul(cx, b, cx.emit(Pow(), a, lower)))
+        if wants[1]:
+            logarithm = cx.emit(Log(), g.where(cx, g.compare(cx, "==", a, 0), 1, a))
+            db = g.mul(cx, dy, g.mul(cx, node.output, logarithm))
+        return da, db
+
+
+def _shares(
+    cx: GradientContext, symbol: str, node: Node, dy: Value, wants: tuple[bool, bool]
+) -> tuple[Value | None, Value | None]:
+    """The chosen operand takes the gradient; equal ones take half each, as in PyTorch."""
+    a, b = node.inputs
+    ahead, level = g.mask(cx, symbol, a, b), g.mask(cx, "==", a, b)
+    da = g.mul(cx, dy, g.add(cx, ahead, g.mul(cx, level, 0.5)))
+    return da, g.sub(cx, dy, da) if wants[1] else None
 
 
 INFIX: Mapping[str, type[Binary]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Comparisons of tensors: bool tensors. They cost nothing (see `activation`)."""
+"""Comparisons of tensors: bool tensors, through which no gradient passes. They cost nothing (see `activation`)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Comparison(Binary):
 
     family: ClassVar[str] = FAMILY
     result: ClassVar[DType | None] = DType.bool
+    differentiable: ClassVar[bool] = False
 
     def check(self, x: TensorType) -> None:
         if x.dtype not in self.takes:

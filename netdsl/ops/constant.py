@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from netdsl.ir.arguments import DTYPE, TENSOR, Param
 from netdsl.ir.dims import Dim
-from netdsl.ir.graph import Node
-from netdsl.ir.opdef import Emitter, Primitive
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Emitter, GradientContext, Primitive
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType, dtype_of
 
 
@@ -23,6 +24,7 @@ class Constant(Primitive):
     name: ClassVar[str] = "constant_tensor"
     family: ClassVar[str] = "internal"
     reference: ClassVar[str] = "ONNX Constant"
+    differentiable: ClassVar[bool] = False
 
     def infer(self) -> TensorType:
         return TensorType(dtype_of(self.value.data), self.value.data.shape)
@@ -44,6 +46,7 @@ class DimensionValue(Primitive):
     family: ClassVar[str] = "internal"
     reference: ClassVar[str] = "ONNX Shape"
     foldable: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = False
 
     def infer(self) -> TensorType:
         return TensorType(DType.int64, ())
@@ -74,3 +77,6 @@ class Cast(Primitive):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Cast", x, to=cx.onnx_type(self.dtype))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(Cast(node.inputs[0].dtype), dy),)

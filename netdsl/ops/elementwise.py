@@ -18,8 +18,19 @@ import numpy as np
 from netdsl.ir.arguments import OPERAND, TENSOR, Param, describe
 from netdsl.ir.dims import Expr
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, require_float, same_dtype
+from netdsl.ir.opdef import (
+    Emitter,
+    GradientContext,
+    LayerContext,
+    NotDifferentiable,
+    OpError,
+    Primitive,
+    ShapeError,
+    require_float,
+    same_dtype,
+)
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools
 from netdsl.ops.broadcast import broadcast
 from netdsl.ops.precision import like, wide
 
@@ -88,6 +99,14 @@ class Elementwise(Primitive):
         dtype = node.inputs[0].dtype
         return computed_in(cx, self.widen.get(dtype, dtype), dtype, self.form, x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        """The gradient for `x` from that for the output `y`. Rules read `y` where they can, so that `x` need not be
+        kept for them."""
+        raise NotDifferentiable
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (self.backward(cx, node.inputs[0], node.output, dy),)
+
 
 @dataclass(frozen=True)
 class Binary(Primitive):
@@ -130,6 +149,19 @@ class Binary(Primitive):
     def lower(self, cx: Emitter, node: Node, a: str, b: str) -> str:
         dtype = node.inputs[0].dtype
         return computed_in(cx, self.widen.get(dtype, dtype), dtype, self.form, a, b, result=self.result)
+
+    def backward(
+        self, cx: GradientContext, node: Node, dy: Value, wants: tuple[bool, bool]
+    ) -> tuple[Value | None, Value | None]:
+        """The gradients for the operands that are wanted, in the output's shape or any that broadcasts to it."""
+        raise NotDifferentiable
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        a, b = node.inputs
+        grads = self.backward(cx, node, dy, (cx.wants(a), cx.wants(b)))
+        return [
+            None if g is None else gradient_tools.sum_to(cx, g, v.type) for g, v in zip(grads, node.inputs, strict=True)
+        ]
 
 
 def operands(cx: LayerContext, op: str, values: Sequence[Operand]) -> tuple[Value, ...]:

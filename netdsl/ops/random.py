@@ -45,6 +45,7 @@ class UniformRandom(Primitive):
     name: ClassVar[str] = "uniform_random"
     family: ClassVar[str] = "internal"
     foldable: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = False
 
     def infer(self, seed: TensorType) -> TensorType:
         return TensorType(DType.float32, self.shape)

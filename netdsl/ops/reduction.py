@@ -12,9 +12,19 @@ import numpy as np
 from netdsl.ir.arguments import AXES, AXIS, BOOL, NATURAL, TENSOR, Float, Param
 from netdsl.ir.dims import product
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, normal_axis
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    NotDifferentiable,
+    OpError,
+    Primitive,
+    normal_axis,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.elementwise import (
     BFLOAT16_WIDENED,
     FLOATS,
@@ -25,6 +35,7 @@ from netdsl.ops.elementwise import (
     require_type,
 )
 from netdsl.ops.precision import like, wide
+from netdsl.ops.unary import Abs, Sign
 
 FAMILY = "reduction"
 PARAMS = (
@@ -106,6 +117,22 @@ class Reduction(Primitive):
         dtype = node.inputs[0].dtype
         return computed_in(cx, self.widen.get(dtype, dtype), dtype, lambda c, t, v: self.form(c, node, t, v), x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        """The gradient for `x`, in its shape or one that broadcasts to it; `y` and `dy` have the reduced axes with
+        size 1."""
+        raise NotDifferentiable
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        y, dy = (g.kept(cx, v, self.axes, self.keep) for v in (node.output, dy))
+        return (g.expand_to(cx, self.backward(cx, x, y, dy), x.shape),)
+
+
+def _shared(cx: GradientContext, x: Value, y: Value, dy: Value, axes: tuple[int, ...]) -> Value:
+    """The gradient of an extreme element; equal ones share it evenly, as those of PyTorch's amax."""
+    chosen = g.mask(cx, "==", x, y)
+    return g.mul(cx, chosen, g.div(cx, dy, g.total(cx, chosen, axes, keep=True)))
+
 
 @dataclass(frozen=True)
 class Mean(Reduction):
@@ -118,6 +145,9 @@ class Mean(Reduction):
 
     def function(self, x: Numeric) -> Numeric:
         return np.mean(x, axis=self.axes, keepdims=self.keep)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.divided(cx, dy, product(x.shape[a] for a in self.axes))
 
 
 @dataclass(frozen=True)
@@ -133,6 +163,9 @@ class Sum(Reduction):
     def function(self, x: Numeric) -> Numeric:
         return np.sum(x, axis=self.axes, keepdims=self.keep, dtype=x.dtype)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return dy
+
 
 @dataclass(frozen=True)
 class Max(Reduction):
@@ -146,6 +179,9 @@ class Max(Reduction):
 
     def function(self, x: Numeric) -> Numeric:
         return np.max(x, axis=self.axes, keepdims=self.keep)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return _shared(cx, x, y, dy, self.axes)
 
 
 @dataclass(frozen=True)
@@ -161,6 +197,9 @@ class Min(Reduction):
     def function(self, x: Numeric) -> Numeric:
         return np.min(x, axis=self.axes, keepdims=self.keep)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return _shared(cx, x, y, dy, self.axes)
+
 
 @dataclass(frozen=True)
 class Prod(Reduction):
@@ -174,6 +213,14 @@ class Prod(Reduction):
 
     def function(self, x: Numeric) -> Numeric:
         return np.prod(x, axis=self.axes, keepdims=self.keep, dtype=x.dtype)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        # The product of all others: of the elements that are not 0, where no other element is.
+        zero = g.compare(cx, "==", x, 0)
+        is_zero, rest = g.cast(cx, zero, x.dtype), g.where(cx, zero, 1, x)
+        others = g.sub(cx, g.total(cx, is_zero, self.axes, keep=True), is_zero)
+        product = g.mul(cx, dy, cx.emit(Prod(self.axes, keep=True), rest))
+        return g.mul(cx, g.div(cx, product, rest), g.mask(cx, "==", others, 0))
 
 
 @dataclass(frozen=True)
@@ -211,6 +258,11 @@ class Variance(Reduction):
         number = cx.emit("Squeeze", cx.shape([count]), cx.ints([0]))
         return cx.emit("Div", total, cx.emit("Cast", number, to=cx.onnx_type(dtype)))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        number = product(x.shape[a] for a in self.axes) - self.correction
+        scale = g.divided(cx, g.mul(cx, dy, 2), number)
+        return g.mul(cx, scale, g.sub(cx, x, g.mean(cx, x, self.axes, keep=True)))
+
 
 @dataclass(frozen=True)
 class Norm(Reduction):
@@ -240,12 +292,26 @@ class Norm(Reduction):
         total = onnx_reduce(cx, "ReduceSum", powers, self.axes, self.keep)
         return cx.emit("Pow", total, cx.scalar(1 / self.p, dtype))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        if self.p == 1:
+            return g.mul(cx, dy, cx.emit(Sign(), x))
+        safe = g.add(cx, y, g.mask(cx, "==", y, 0))  # the gradient at 0 is 0, as in PyTorch
+        if self.p == 2:
+            return g.mul(cx, g.div(cx, dy, safe), x)
+        size = cx.emit(Abs(), x)
+        if self.p < 1:
+            size = g.add(cx, size, g.mask(cx, "==", x, 0))
+        slope = g.mul(cx, cx.emit(Sign(), x), g.power(cx, size, self.p - 1))
+        return g.mul(cx, g.div(cx, dy, g.power(cx, safe, self.p - 1)), slope)
+
 
 @dataclass(frozen=True)
 class CumSum(Primitive):
-    """Sums of an element and all before it along an axis; the shape stays, integers keep their element type."""
+    """Sums of an element and all before it along an axis; the shape stays, integers keep their element type. With
+    `reverse`, which gradients use, of it and all after it."""
 
     axis: int = -1
+    reverse: bool = False
 
     name: ClassVar[str] = "cumsum"
     family: ClassVar[str] = FAMILY
@@ -266,12 +332,16 @@ class CumSum(Primitive):
         return WHOLE if self.axis % inputs[0].rank >= 2 else POINTWISE
 
     def evaluate(self, x: NDArrayAny) -> NDArrayAny:
-        terms = wide(x)
-        return like(np.cumsum(terms, axis=self.axis, dtype=terms.dtype), x)
+        terms = np.flip(wide(x), self.axis) if self.reverse else wide(x)
+        sums = np.cumsum(terms, axis=self.axis, dtype=terms.dtype)
+        return like(np.flip(sums, self.axis) if self.reverse else sums, x)
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         dtype = node.inputs[0].dtype
         return computed_in(cx, SMALL_WIDENED.get(dtype, dtype), dtype, self._form, x)
 
     def _form(self, cx: Emitter, dtype: DType, x: str) -> str:
-        return cx.emit("CumSum", x, cx.scalar(self.axis, DType.int64))
+        return cx.emit("CumSum", x, cx.scalar(self.axis, DType.int64), reverse=int(self.reverse))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(CumSum(self.axis, not self.reverse), dy),)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from netdsl.ir.arguments import RATE, TENSOR, Param
+from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, Primitive, require_float, require_rank
-from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ir.opdef import (
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Primitive,
+    TrainingContext,
+    require_float,
+    require_rank,
+)
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,20 @@ class Regularisation(Primitive):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Identity", x)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (dy,)
+
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        (x,) = node.inputs
+        if self.rate == 0:
+            return (x,)
+        keep = g.mask(cx, ">=", cx.random(TensorType(DType.float32, self.drawn(x.type))), self.rate, x.dtype)
+        return (g.mul(cx, x, g.mul(cx, keep, 1 / (1 - self.rate))),)
+
+    def drawn(self, x: TensorType) -> tuple[Dim, ...]:
+        """The shape of the random numbers: one for what is kept or dropped together."""
+        return x.shape
 
 
 @dataclass(frozen=True)
@@ -66,3 +91,6 @@ class DropPath(Regularisation):
     def infer(self, x: TensorType) -> TensorType:
         require_rank(self.name, x, 1)
         return super().infer(x)
+
+    def drawn(self, x: TensorType) -> tuple[Dim, ...]:
+        return (x.shape[0], *[1] * (x.rank - 1))

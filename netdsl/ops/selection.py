@@ -11,9 +11,20 @@ import numpy as np
 from netdsl.ir.arguments import AXIS, BOOL, OPERAND, POSITIVE, TENSOR, Param
 from netdsl.ir.dims import decide, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, normal_axis, same_dtype
+from netdsl.ir.opdef import (
+    Emitter,
+    GradientContext,
+    LayerContext,
+    OpError,
+    Primitive,
+    ShapeError,
+    normal_axis,
+    same_dtype,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.along import AddAlong
 from netdsl.ops.broadcast import broadcast
 from netdsl.ops.elementwise import (
     BFLOAT16_WIDENED,
@@ -72,6 +83,12 @@ class Where(Primitive):
         a, b = (cx.emit("Cast", v, to=cx.onnx_type(to)) for v in (a, b))
         return cx.emit("Cast", cx.emit("Where", condition, a, b), to=cx.onnx_type(dtype))
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        condition, a, b = node.inputs
+        chosen = g.mul(cx, dy, g.cast(cx, condition, dy.dtype))
+        da = g.sum_to(cx, chosen, a.type) if cx.wants(a) else None
+        return None, da, g.sum_to(cx, g.sub(cx, dy, chosen), b.type) if cx.wants(b) else None
+
 
 def _common_type(a: Operand, b: Operand) -> DType:
     if isinstance(a, bool) and isinstance(b, bool):
@@ -89,6 +106,7 @@ class ArgExtremum(Primitive):
     onnx: ClassVar[str]
     family: ClassVar[str] = "reduction"
     signature: ClassVar[tuple[Param, ...]] = (Param("x", TENSOR), Param("axis", AXIS, -1), Param("keep", BOOL, False))
+    differentiable: ClassVar[bool] = False
 
     @classmethod
     def call(cls, cx: LayerContext, x: Value, axis: int, keep: bool) -> Value:
@@ -182,3 +200,7 @@ class TopK(Primitive):
             x = cx.emit("Cast", x, to=cx.onnx_type(DType.float32))
         values, indices = cx.emit_all("TopK", 2, x, cx.ints([self.k]), axis=self.axis)
         return (cx.emit("Cast", values, to=cx.onnx_type(DType.bfloat16)) if bfloat16 else values), indices
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value, _: None) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        return (cx.emit(AddAlong(self.axis), g.zeros_like(cx, x), node.outputs[1], dy),)

@@ -11,12 +11,14 @@ import numpy as np
 
 from netdsl.ir.arguments import AXIS, FLOAT, TENSOR, Param, choice
 from netdsl.ir.graph import Value
-from netdsl.ir.opdef import Emitter, LayerContext, normal_axis, require_float
+from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, normal_axis, require_float
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.activation import FAMILY
+from netdsl.ops.arithmetic import Minimum
 from netdsl.ops.elementwise import Elementwise, Numeric
-from netdsl.ops.unary import Erf
+from netdsl.ops.unary import Abs, Erf, Exp
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -44,6 +46,12 @@ class Elu(Elementwise):
         below = cx.emit("Sub", cx.emit("Exp", cx.emit("Min", x, zero)), cx.scalar(1.0, dtype))
         return cx.emit("Where", cx.emit("Greater", x, zero), x, cx.emit("Mul", below, cx.scalar(self.alpha, dtype)))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        if self.alpha == 1:  # the slope is exp(x) = y + 1 below 0
+            return g.mul(cx, dy, g.add(cx, cx.emit(Minimum(), y, cx.constant(0, y.dtype)), 1))
+        below = g.mul(cx, dy, g.add(cx, y, self.alpha))
+        return g.where(cx, g.compare(cx, ">", y if self.alpha > 0 else x, 0), dy, below)
+
 
 @dataclass(frozen=True)
 class Selu(Elementwise):
@@ -62,6 +70,10 @@ class Selu(Elementwise):
             return cx.emit("Selu", x, alpha=SELU_ALPHA, gamma=SELU_SCALE)
         return cx.emit("Mul", Elu(SELU_ALPHA).form(cx, dtype, x), cx.scalar(SELU_SCALE, dtype))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        slope = g.where(cx, g.compare(cx, ">", y, 0), SELU_SCALE, g.add(cx, y, SELU_SCALE * SELU_ALPHA))
+        return g.mul(cx, dy, slope)
+
 
 @dataclass(frozen=True)
 class Tanh(Elementwise):
@@ -75,6 +87,9 @@ class Tanh(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.tanh(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, g.sub(cx, 1, g.mul(cx, y, y)))
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,9 @@ class Softplus(Elementwise):
         log = cx.emit("Log", cx.emit("Add", small, cx.scalar(1.0, dtype)))
         return cx.emit("Add", cx.emit("Max", x, cx.scalar(0.0, dtype)), log)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, cx.emit(Sigmoid(), x))
+
 
 @dataclass(frozen=True)
 class Softsign(Elementwise):
@@ -113,6 +131,10 @@ class Softsign(Elementwise):
         if dtype is not DType.float64:
             return cx.emit("Softsign", x)
         return cx.emit("Div", x, cx.emit("Add", cx.emit("Abs", x), cx.scalar(1.0, dtype)))
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        below = g.add(cx, cx.emit(Abs(), x), 1)
+        return g.div(cx, dy, g.mul(cx, below, below))
 
 
 def sigmoid(x: Numeric) -> Numeric:
@@ -134,6 +156,9 @@ class Sigmoid(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return sigmoid(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, g.mul(cx, y, g.sub(cx, 1, y)))
+
 
 @dataclass(frozen=True)
 class Silu(Elementwise):
@@ -149,6 +174,10 @@ class Silu(Elementwise):
 
     def form(self, cx: Emitter, dtype: DType, x: str) -> str:
         return cx.emit("Mul", x, cx.emit("Sigmoid", x))  # opset 24 has Swish, ONNX Runtime 1.31 no kernel for it
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        s = cx.emit(Sigmoid(), x)
+        return g.mul(cx, dy, g.add(cx, s, g.mul(cx, y, g.sub(cx, 1, s))))
 
 
 @dataclass(frozen=True)
@@ -167,6 +196,11 @@ class Mish(Elementwise):
         if cx.opset >= 18 and dtype is not DType.float64:
             return cx.emit("Mish", x)
         return cx.emit("Mul", x, cx.emit("Tanh", Softplus().form(cx, dtype, x)))
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        t = cx.emit(Tanh(), cx.emit(Softplus(), x))
+        bend = g.mul(cx, g.mul(cx, x, cx.emit(Sigmoid(), x)), g.sub(cx, 1, g.mul(cx, t, t)))
+        return g.mul(cx, dy, g.add(cx, t, bend))
 
 
 @dataclass(frozen=True)
@@ -207,6 +241,25 @@ class Gelu(Elementwise):
     def _erf(cx: Emitter, dtype: DType, x: str) -> str:
         return Erf().typed(cx, dtype, cx.emit("Mul", x, cx.scalar(sqrt(0.5), dtype)))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, self._tanh_slope(cx, x) if self.approximate == "tanh" else self._erf_slope(cx, x))
+
+    @staticmethod
+    def _erf_slope(cx: GradientContext, x: Value) -> Value:
+        """The normal distribution's cumulative function plus x times its density."""
+        below = g.mul(cx, g.add(cx, cx.emit(Erf(), g.mul(cx, x, sqrt(0.5))), 1), 0.5)
+        density = g.mul(cx, cx.emit(Exp(), g.mul(cx, g.mul(cx, x, x), -0.5)), 1 / sqrt(2 * pi))
+        return g.add(cx, below, g.mul(cx, x, density))
+
+    @staticmethod
+    def _tanh_slope(cx: GradientContext, x: Value) -> Value:
+        square, root = g.mul(cx, x, x), sqrt(2 / pi)
+        inner = g.mul(cx, x, g.add(cx, g.mul(cx, square, 0.044715 * root), root))
+        t = cx.emit(Tanh(), inner)
+        half = g.mul(cx, g.add(cx, t, 1), 0.5)
+        steep = g.mul(cx, x, g.add(cx, g.mul(cx, square, 3 * 0.044715 * root / 2), root / 2))
+        return g.add(cx, half, g.mul(cx, steep, g.sub(cx, 1, g.mul(cx, t, t))))
+
 
 @dataclass(frozen=True)
 class Softmax(Elementwise):
@@ -241,6 +294,10 @@ class Softmax(Elementwise):
     def form(self, cx: Emitter, dtype: DType, x: str) -> str:
         return cx.emit(self.onnx, x, axis=self.axis)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        flow = g.mul(cx, dy, y)
+        return g.sub(cx, flow, g.mul(cx, y, g.total(cx, flow, [self.axis % x.rank], keep=True)))
+
 
 @dataclass(frozen=True)
 class LogSoftmax(Softmax):
@@ -253,3 +310,7 @@ class LogSoftmax(Softmax):
     def function(self, x: Numeric) -> Numeric:
         shifted = x - np.max(x, axis=self.axis, keepdims=True)
         return shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True))
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        drift = g.total(cx, dy, [self.axis % x.rank], keep=True)
+        return g.sub(cx, dy, g.mul(cx, cx.emit(Exp(), y), drift))

@@ -1,16 +1,18 @@
-"""Elementary functions, sign and rounding. Costs: see `activation`."""
+"""Elementary functions, sign and rounding. Costs: see `activation`. Sign and rounding have gradient 0 (PyTorch)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf
+from math import erf, pi, sqrt
 from typing import ClassVar
 
 import numpy as np
 
-from netdsl.ir.opdef import Emitter
+from netdsl.ir.graph import Value
+from netdsl.ir.opdef import Emitter, GradientContext
 from netdsl.ir.types import DType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.elementwise import NUMBERS, Elementwise, Numeric, computed_in
 
 FAMILY = "arithmetic"
@@ -30,6 +32,9 @@ class Abs(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return np.abs(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, cx.emit(Sign(), x))
+
 
 @dataclass(frozen=True)
 class Exp(Elementwise):
@@ -43,6 +48,9 @@ class Exp(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.exp(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, y)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,9 @@ class Log(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return np.log(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.div(cx, dy, x)
+
 
 @dataclass(frozen=True)
 class Sqrt(Elementwise):
@@ -71,6 +82,9 @@ class Sqrt(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.sqrt(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.div(cx, g.mul(cx, dy, 0.5), y)
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,9 @@ class Rsqrt(Elementwise):
     def form(self, cx: Emitter, dtype: DType, x: str) -> str:
         return cx.emit("Reciprocal", cx.emit("Sqrt", x))
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, g.mul(cx, dy, -0.5), g.mul(cx, g.mul(cx, y, y), y))
+
 
 @dataclass(frozen=True)
 class Sin(Elementwise):
@@ -102,6 +119,9 @@ class Sin(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return np.sin(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.mul(cx, dy, cx.emit(Cos(), x))
+
 
 @dataclass(frozen=True)
 class Cos(Elementwise):
@@ -115,6 +135,9 @@ class Cos(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.cos(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.neg(cx, g.mul(cx, dy, cx.emit(Sin(), x)))
 
 
 @dataclass(frozen=True)
@@ -136,6 +159,10 @@ class Erf(Elementwise):
         """The ONNX form for a tensor of any float type."""
         return computed_in(cx, self.widen.get(dtype, dtype), dtype, self.form, x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        bell = cx.emit(Exp(), g.neg(cx, g.mul(cx, x, x)))
+        return g.mul(cx, g.mul(cx, dy, 2 / sqrt(pi)), bell)
+
 
 @dataclass(frozen=True)
 class Sign(Elementwise):
@@ -149,6 +176,9 @@ class Sign(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.sign(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.zeros_like(cx, x)
 
 
 @dataclass(frozen=True)
@@ -164,6 +194,9 @@ class Floor(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return np.floor(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.zeros_like(cx, x)
+
 
 @dataclass(frozen=True)
 class Ceil(Elementwise):
@@ -178,6 +211,9 @@ class Ceil(Elementwise):
     def function(self, x: Numeric) -> Numeric:
         return np.ceil(x)
 
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.zeros_like(cx, x)
+
 
 @dataclass(frozen=True)
 class Round(Elementwise):
@@ -191,6 +227,9 @@ class Round(Elementwise):
 
     def function(self, x: Numeric) -> Numeric:
         return np.rint(x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.zeros_like(cx, x)
 
 
 @dataclass(frozen=True)
@@ -210,3 +249,6 @@ class Neg(Elementwise):
         if dtype is DType.uint8:  # ONNX Neg takes signed types alone; NumPy wraps around
             return cx.emit("Sub", cx.scalar(0, dtype), x)
         return cx.emit("Neg", x)
+
+    def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
+        return g.neg(cx, dy)

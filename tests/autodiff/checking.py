@@ -17,10 +17,11 @@ import numpy as np
 from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
 from netdsl.ir.build import GraphBuilder
-from netdsl.ir.dims import Dim, Expr, evaluate, solve
+from netdsl.ir.dims import evaluate
 from netdsl.ir.graph import Graph, Node, Value
 from netdsl.ir.opdef import Primitive
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType, dtype_of
+from netdsl.runtime.bind import bind
 
 Arrays = dict[Value, NDArrayAny]
 STEP = 1e-6
@@ -79,21 +80,6 @@ def point(type: TensorType, given: Sequence[int] | NDArrayAny, rng: np.random.Ge
     return np.asarray(values + rng.uniform(0.02, 0.08, values.shape))
 
 
-def solve_symbols(graph: Graph, arrays: Mapping[Value, NDArrayAny]) -> dict[str, int]:
-    """The symbols' values, from the inputs' shapes."""
-    env: dict[str, Dim] = {}
-    pairs = [(d, size) for v in graph.inputs for d, size in zip(v.shape, arrays[v].shape, strict=True)]
-    for _ in graph.symbols:
-        for dim, size in pairs:
-            if isinstance(dim, Expr) and len(missing := dim.symbols - env.keys()) == 1:
-                found = solve(dim, size, env)
-                assert found is not None, f"{dim} cannot be {size}"
-                env[next(iter(missing))] = found
-    for dim, size in pairs:
-        assert evaluate(dim, {k: int(v) for k, v in env.items()}) == size, f"{dim} is not {size}"  # type: ignore[arg-type]
-    return {name: int(size) for name, size in env.items()}  # type: ignore[arg-type]  # integers once solved
-
-
 def run(nodes: Sequence[Node], arrays: Arrays, env: dict[str, int]) -> Arrays:
     """Every value by the NumPy rules; each result must have the inferred type."""
     values = dict(arrays)
@@ -128,13 +114,16 @@ def check_gradient(
     directions: int = 2,
     seed: int = 0,
 ) -> dict[str, NDArrayAny]:
-    """Compares the gradients of a graph, of any float types, with finite differences. `inputs` gives each input's shape or
-    value, `parameters` values of some parameters (the others are random). Returns the gradients by name, in float64.
-    Raises AssertionError where they differ, DiagnosticError where an operator has no gradient."""
+    """Compares the gradients of a graph, of any float types, with finite differences.
+
+    `inputs` gives each input's shape or value, `parameters` values of some parameters (the others are random). Returns
+    the gradients by name, in float64. Raises AssertionError where they differ, DiagnosticError where an operator has no
+    gradient.
+    """
     graph = as_float64(graph)
     rng = np.random.default_rng(seed)
     arrays = {v: point(v.type, inputs[v.name], rng) for v in graph.inputs}
-    env = solve_symbols(graph, arrays)
+    env = bind({v.name: v.type for v in graph.inputs}, {v.name: arrays[v] for v in graph.inputs})
     for p in graph.parameters:
         shape = [evaluate(d, env) for d in p.value.shape]
         given = (parameters or {}).get(p.name)
@@ -154,11 +143,12 @@ def check_gradient(
 def gradients(graph: Graph, sources: Sequence[Value], arrays: Arrays, env: dict[str, int], weights: Arrays) -> Arrays:
     """The gradients by the compiler's rules, evaluated; zeros for sources that the outputs do not depend on."""
     extension = Extension(graph)
-    seeds = {v: extension.constant(w, DType.float64) for v, w in weights.items()}
+    seeds = {v: Value(extension.names.take("seed"), v.type) for v in weights}
     names = backward(extension, graph.nodes, seeds, sources)
     for source, value in names.items():
-        assert value.type == source.type or not source.type.is_static, f"{source} has a gradient {value.type}"
-    values = run([*graph.nodes, *extension.nodes], arrays, env)
+        assert value.type == source.type, f"{source} has a gradient {value.type}"
+    given = {**arrays, **{seeds[v]: w for v, w in weights.items()}}
+    values = run([*graph.nodes, *extension.nodes], given, env)
     return {v: values[names[v]] if v in names else np.zeros_like(arrays[v]) for v in sources}
 
 
