@@ -125,7 +125,7 @@ def save_safetensors(
 
 def _write_arrays(stream: IO[bytes], types: Mapping[str, TensorType], array: Callable[[str], NDArrayAny]) -> None:
     for name, type in types.items():
-        data = np.ascontiguousarray(array(name))
+        data = array(name)
         if data.dtype != type.dtype.numpy or data.shape != type.shape:
             raise ValueError(f"{name} should be {type}, found {data.dtype}{list(data.shape)}")
-        stream.write(data.reshape(-1).view(np.uint8).data)
+        stream.write(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
