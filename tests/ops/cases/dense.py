@@ -53,7 +53,7 @@ CASES += [
 CASES += [
     Case(
         f"dense_{dtype}",
-        f"input x: {dtype}[N, T, 5]  output y = x -> dense(7, bias=false)",
+        f"input x: {dtype}[N, L, 5]  output y = x -> dense(7, bias=false)",
         {"x": (2, 3, 5)},
         rtol=e,
         atol=e,

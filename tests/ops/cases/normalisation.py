@@ -18,7 +18,7 @@ CALLS = {
     "local_response_norm_wide": "local_response_norm(9, alpha=0.3, beta=0.5)",
 }
 SHAPES = {
-    "1d": ("[N, 6, T]", (2, 6, 5)),
+    "1d": ("[N, 6, L]", (2, 6, 5)),
     "2d": ("[N, 6, H, W]", (2, 6, 5, 7)),
     "3d": ("[N, 6, 4, H, W]", (2, 6, 4, 5, 7)),
 }

@@ -41,11 +41,12 @@ CASES += [
 TYPES = {"float16": 2e-2, "bfloat16": 4e-2, "float64": 1e-5}
 CASES += [
     Case(
-        f"bilinear_{dtype}",
-        f'input x: {dtype}[N, 3, 5, 7]  output y = x -> resize(2, mode="bilinear")',
+        f"{mode}_{dtype}",
+        f'input x: {dtype}[N, 3, 5, 7]  output y = x -> resize(2, mode="{mode}")',
         {"x": (2, 3, 5, 7)},
         rtol=e,
         atol=e,
     )
     for dtype, e in TYPES.items()
+    for mode in ("nearest", "bilinear", "bicubic")
 ]

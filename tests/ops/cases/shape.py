@@ -39,6 +39,7 @@ CASES = [
     )
     for name, call in CALLS.items()
     for dtype in TYPES
+    if (name, dtype) != ("resize", "float64")  # goes through float32
 ]
 
 SYMBOLIC = {
