@@ -130,7 +130,7 @@ class Graph:
         """Parameters and every value computed from parameters and constants alone, no symbol among them."""
         found = {p.value for p in self.parameters}
         for node in self.nodes:
-            if node.op.foldable and all(v in found for v in node.inputs) and not _symbolic(node):
+            if node.op.foldable and all(v in found for v in node.inputs) and not is_symbolic(node):
                 found.update(node.outputs)
         return frozenset(found)
 
@@ -154,7 +154,7 @@ class Graph:
         return users[0] if len(users) == 1 and value not in self.output_values else None
 
 
-def _symbolic(node: Node) -> bool:
+def is_symbolic(node: Node) -> bool:
     """Whether what a node makes depends on a symbol: `expand(weight, [N, 3])`."""
     return not all(v.type.is_static for v in node.outputs) or any(
         _holds_symbol(getattr(node.op, f.name)) for f in fields(node.op)

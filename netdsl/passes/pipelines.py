@@ -18,6 +18,7 @@ from netdsl.passes.common import CommonSubexpressions
 from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.dropout import RemoveDropout
 from netdsl.passes.fold_backward import FoldBackward
+from netdsl.passes.fold_constants import FoldConstants
 from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
 from netdsl.passes.fold_through import FoldThrough
 from netdsl.passes.fuse_pointwise import FusePointwise
@@ -32,6 +33,7 @@ MAX_ROUNDS = 8
 
 _CLEAN_UP: tuple[Pass, ...] = (
     DeadCode(),
+    FoldConstants(),
     RemoveDropout(),
     RemoveIdentities(),
     MergePairs(),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from netdsl.cost import node_cost
 from netdsl.ir.build import NameSpace, infer_types
 from netdsl.ir.dims import Dim
-from netdsl.ir.graph import Graph, Node, Output, Value
+from netdsl.ir.graph import Graph, Node, Output, Value, is_symbolic
 from netdsl.ir.opdef import Primitive
 from netdsl.passes.log import Savings
 from netdsl.source import Place
@@ -86,7 +86,7 @@ class Rewriter:
         types = infer_types(op, inputs)
         outputs = tuple(Value("", t) for t in types)
         node = Node(op, inputs, outputs, path, place)
-        if op.foldable and all(self.is_constant(v) for v in inputs):
+        if op.foldable and all(self.is_constant(v) for v in inputs) and not is_symbolic(node):
             self._constants.update(outputs)
         for i, value in enumerate(outputs):
             self._fresh[value] = path if len(outputs) == 1 else f"{path}.{i}"

@@ -84,9 +84,7 @@ def _layer(net: Net, x: Value, kind: str, kernel: int, stride: int, padding: int
     return net.op(kind, x, channels=1, kernel=kernel, stride=stride, padding=padding, dilation=2)
 
 
-_layers = st.tuples(
-    st.sampled_from(["conv", "avg_pool"]), st.integers(1, 3), st.integers(1, 2), st.integers(0, 1)
-)
+_layers = st.tuples(st.sampled_from(["conv", "avg_pool"]), st.integers(1, 3), st.integers(1, 2), st.integers(0, 1))
 
 
 @given(st.lists(_layers, min_size=1, max_size=3))
@@ -102,7 +100,7 @@ def test_against_what_reaches_an_output(layers: list[tuple[str, int, int, int]])
     assert extent is not None
     for position, (first, last) in _measured(graph, size).items():
         start = position * stride + offset
-        assert first == max(start, 0) or start < 0 and first >= 0
+        assert first == max(start, 0) or (start < 0 and first >= 0)
         assert last == min(start + extent - 1, size - 1) or start + extent > size
 
 

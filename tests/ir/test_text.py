@@ -149,7 +149,9 @@ def test_networks(graph: Graph) -> None:
 def test_names_from_anywhere() -> None:
     builder = GraphBuilder('a "b" \\ {')
     x = builder.input("/conv 1/out:0", TensorType(DType.float32, (3,)))
-    w = builder.parameter("ü.weight", (3,), Initializer("normal", (0.0, 0.02)), trainable=False, place=Place("a b.net", 1, 2))
+    w = builder.parameter(
+        "ü.weight", (3,), Initializer("normal", (0.0, 0.02)), trainable=False, place=Place("a b.net", 1, 2)
+    )
     builder.parameter("odd", (), Initializer("zeros"), kind="buffer", trainable=True)
     builder.output("input", builder.emit(PRIMITIVES["add"](), x, w.value, path="%x y"))
     builder.output("", x)

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netdsl.cost import with_symbols
+from netdsl.ir.dims import symbol
 from netdsl.ops import PRIMITIVES
 from netdsl.passes.common import CommonSubexpressions
 from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.dropout import RemoveDropout
+from netdsl.passes.fold_constants import FoldConstants
 from netdsl.passes.identities import MergePairs, RemoveIdentities
 from netdsl.passes.joins import Joins
+from netdsl.passes.log import RewriteLog
 from netdsl.passes.matmul_to_dense import MatMulToDense
 from tests.passes.support import check_text, operators, run
 from tests.strategies.graphs import Net, random_inputs
@@ -150,6 +154,36 @@ def test_dropouts_are_not_common() -> None:
     x = net.input(*SHAPE)
     graph = net.finish(a=net.op("dropout", x), b=net.op("dropout", x))
     assert run(CommonSubexpressions(), graph)[0] is graph
+
+
+def test_constants_are_evaluated_where_they_do_not_grow() -> None:
+    net = Net()
+    x = net.input(2, 3)
+    two = net.op("sqrt", net.op("exp", net.op("log", net.constant(4.0))))
+    wide = net.op("expand", net.constant(np.float64(1)), shape=(50, 2, 3))
+    scaled = net.emit(PRIMITIVES["mul"](), x, two)
+    graph = net.finish(y=net.op("add", [scaled, wide]), z=net.op("relu", two))
+    result, log = run(FoldConstants(), graph)
+    assert [n.op.name for n in result.nodes] == [
+        "constant_tensor",
+        "mul",
+        "constant_tensor",
+        "expand",
+        "add",
+        "constant_tensor",
+    ]
+    assert [r.path for r in log.rewrites] == ["log", "exp", "sqrt", "relu"]
+
+
+def test_a_dimension_with_a_value_is_a_constant() -> None:
+    net = Net()
+    x = net.input(symbol("N"), 3)
+    batch = net.layer("n").dimension(symbol("N"), net.dtype)
+    graph = net.finish(y=net.emit(PRIMITIVES["mul"](), x, batch))
+    assert FoldConstants().run(graph, RewriteLog()) is graph
+    bound = with_symbols(graph, {"N": 4})
+    result, _ = run(FoldConstants(), bound)
+    assert operators(result) == ["mul"]
 
 
 def test_dead_code_takes_parameters_along() -> None:

@@ -66,9 +66,7 @@ def test_second_user() -> None:
     net = Net()
     y = net.op("batch_norm", net.input(2, 3, 7, 9))
     graph = net.finish(y=net.op("conv", y, channels=4, kernel=3), z=y)
-    assert refusals(FoldBackward(), graph) == [
-        "the output of batch_norm has a second user, so that batch_norm stays"
-    ]
+    assert refusals(FoldBackward(), graph) == ["the output of batch_norm has a second user, so that batch_norm stays"]
 
 
 def test_shared_weight() -> None:

@@ -39,7 +39,11 @@ def test_rep_vgg() -> None:
 
 BRANCHES: dict[str, list[dict[str, Any]]] = {
     "equal": [{"kernel": 3, "padding": 1}, {"kernel": 3, "padding": 1, "bias": False}],
-    "ACNet": [{"kernel": 3, "padding": 1}, {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}],
+    "ACNet": [
+        {"kernel": 3, "padding": 1},
+        {"kernel": (1, 3), "padding": (0, 1)},
+        {"kernel": (3, 1), "padding": (1, 0)},
+    ],
     "small ones first": [
         {"kernel": (1, 3), "padding": (0, 1)},
         {"kernel": (3, 1), "padding": (1, 0)},
@@ -173,9 +177,18 @@ def test_norm_behind_a_join_and_averages() -> None:
     net = Net()
     x = net.input(2, 3, 8, 8)
     a = net.op("conv", x, channels=2, kernel=1, bias=False)
-    b = net.op("avg_pool", net.op("conv", x, channels=4, kernel=3, padding=1), kernel=3, stride=1, padding=1, count_include_pad=False)
+    b = net.op(
+        "avg_pool",
+        net.op("conv", x, channels=4, kernel=3, padding=1),
+        kernel=3,
+        stride=1,
+        padding=1,
+        count_include_pad=False,
+    )
     y = net.op("batch_norm", net.op("avg_pool", net.op("concat", [a, b]), kernel=2))
-    y = net.op("multiply", [net.op("add", [y, net.constant(np.float64(2))]), net.constant(np.arange(6.0).reshape(6, 1, 1))])
+    y = net.op(
+        "multiply", [net.op("add", [y, net.constant(np.float64(2))]), net.constant(np.arange(6.0).reshape(6, 1, 1))]
+    )
     result, log = run(FoldThrough(), net.finish(y=y))
     assert operators(result) == ["conv", "conv", "avg_pool", "concat", "avg_pool"]
     assert [r.saved.nodes for r in log.rewrites] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""Graphs for tests: a small builder, random weights, the NumPy rules run over a graph, and random convolutional networks."""
+"""Graphs for tests: a small builder, random weights, the NumPy rules over a graph, random convolutional networks."""
 
 from __future__ import annotations
 
@@ -104,6 +104,20 @@ def assert_same_outputs(before: Graph, after: Graph, env: Mapping[str, int] | No
         np.testing.assert_allclose(found[name], array, rtol=rtol, atol=limit, err_msg=name)
 
 
+_KINDS = (
+    "conv",
+    "conv",
+    "conv",
+    "batch_norm",
+    "batch_norm",
+    "scalar",
+    "channel",
+    "join",
+    "branches",
+    "pad",
+    "pool",
+    "other",
+)
 _KERNELS = st.sampled_from([1, 1, 2, 3])
 
 
@@ -135,7 +149,7 @@ def _head(draw: st.DrawFn, net: Net, x: Value) -> Value:
 
 def _step(draw: st.DrawFn, net: Net, values: list[Value]) -> Value:
     x = draw(st.sampled_from(values[-2:]))
-    kind = draw(st.sampled_from(["conv", "conv", "conv", "batch_norm", "batch_norm", "scalar", "channel", "join", "other"]))
+    kind = draw(st.sampled_from(_KINDS))
     if kind == "conv":
         return _conv(draw, net, x)
     if kind == "batch_norm":
@@ -149,7 +163,33 @@ def _step(draw: st.DrawFn, net: Net, values: list[Value]) -> Value:
         return _binary(net, operator, *((constant, x) if flip else (x, constant)))
     if kind == "join":
         return _join(draw, net, x, values)
+    if kind == "branches":
+        return _branches(draw, net, x)
+    if kind == "pool":
+        pool = draw(st.sampled_from(["avg_pool", "max_pool"]))
+        return net.op(pool, x, kernel=3, stride=1, padding=1)
+    if kind == "pad":
+        return net.op(
+            "pad", x, padding=draw(st.sampled_from([1, ((1, 0), (0, 2))])), value=draw(st.sampled_from([0.0, 1.0]))
+        )
     return net.op(draw(st.sampled_from(["relu", "identity", "dropout", "relu6"])), x)
+
+
+def _branches(draw: st.DrawFn, net: Net, x: Value) -> Value:
+    """A sum of what convolutions of one output size, norms and activations make of one value."""
+    channels = int(str(x.shape[1]))
+    kinds = draw(st.lists(st.sampled_from(["3x3", "1x1", "1x3", "norm", "same", "relu"]), min_size=2, max_size=4))
+    terms = []
+    for kind in kinds:
+        if kind == "same":
+            terms.append(x)
+        elif kind in ("norm", "relu"):
+            terms.append(net.op("batch_norm" if kind == "norm" else "relu", x))
+        else:
+            kernel = (int(kind[0]), int(kind[2]))
+            padding = tuple(k // 2 for k in kernel)
+            terms.append(net.op("conv", x, channels=channels, kernel=kernel, padding=padding, bias=draw(st.booleans())))
+    return net.op("add", terms)
 
 
 def _binary(net: Net, name: str, a: Value, b: Value) -> Value:
