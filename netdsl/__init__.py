@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netdsl.api import Model, compile, compile_source
+    from netdsl.api import Model, compile, compile_source  # noqa: A004  # netdsl.compile is the API
     from netdsl.diagnostics import DiagnosticError
 
 __version__ = "0.1.0"

@@ -44,7 +44,7 @@ LARGE = 200_000_000  # bytes of weights whose writing is worth a line of progres
 @program
 @common
 @click.pass_obj
-def command(console: Console, source: str, output: str | None, **options: Any) -> int:
+def command(console: Console, /, source: str, output: str | None, **options: Any) -> int:
     """Compile MODEL.net to an optimised ONNX model."""
     began = time.perf_counter()
     path = _output(source, output)

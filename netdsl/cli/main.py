@@ -18,7 +18,7 @@ from netdsl.cli.console import Console
 from netdsl.diagnostics import nearest
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+BROKEN_PIPE = 1  # as click has it
 
 #: Each command's module and its line in the help: nothing of a command is imported until it is called.
 COMMANDS = {

@@ -39,7 +39,7 @@ TOP = 5  # classes shown for an output of rank 2
 @common
 @click.pass_obj
 def command(
-    console: Console, model: str, inputs: tuple[str, ...], output: str | None, device: str, **options: Any
+    console: Console, /, model: str, inputs: tuple[str, ...], output: str | None, device: str, **options: Any
 ) -> int:
     """Run MODEL, a .net or .onnx file."""
     path = Path(output) if output else None

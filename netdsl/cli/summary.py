@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from netdsl.api import Model
-from netdsl.cost import for_one_item, node_cost
-from netdsl.ir.dims import Dim, to_text
+from netdsl.cost import node_cost
+from netdsl.ir.dims import Dim, Expr, substitute, to_text
 from netdsl.ir.graph import Graph
 from netdsl.passes import Rewrite, RewriteLog, Savings
 
@@ -22,14 +23,16 @@ def summary(model: Model, source: str, path: Path, external: bool, seconds: floa
         f"  parameters  {_figure(parameters)}",
         f"  MACs        {_figure(macs(before))} -> {_figure(macs(after))}",
         f"  nodes       {_figure(nodes(before))} -> {_figure(nodes(after))}",
-        *(f"  {line}" for line in pass_lines(model.log)),
+        *(f"  {line}" for line in pass_lines(model.log, before)),
         f"  {_size(written(path, external))}, opset {model.opset}, {seconds:.2f} s",
     ]
     return "\n".join(lines)
 
 
-def pass_lines(log: RewriteLog) -> list[str]:
-    """`fold-batch-norm: 53 rewrites, saves 53 nodes, …`, in the order in which the passes first did something."""
+def pass_lines(log: RewriteLog, graph: Graph) -> list[str]:
+    """`fold-batch-norm: 53 rewrites, saves 53 nodes, …`, for one item, in the order in which the passes first did
+    something."""
+    item = item_symbols(graph)
     rewrites: dict[str, list[Rewrite]] = {}
     for rewrite in log.rewrites:
         rewrites.setdefault(rewrite.pass_name, []).append(rewrite)
@@ -39,7 +42,8 @@ def pass_lines(log: RewriteLog) -> list[str]:
     lines = []
     for name in dict.fromkeys((*rewrites, *refused)):
         done = rewrites.get(name, [])
-        saved = str(sum((r.saved for r in done), Savings()))
+        total = sum((r.saved for r in done), Savings())
+        saved = str(replace(total, macs=substitute(total.macs, item), flops=substitute(total.flops, item)))
         parts = [_count(len(done), "rewrite")] if done else []
         parts += [f"saves {saved}"] if saved else []
         parts += [f"{refused[name]} refused"] if name in refused else []
@@ -54,8 +58,14 @@ def explanation(log: RewriteLog) -> str:
 
 def macs(graph: Graph) -> Dim:
     """MACs of one item."""
-    item = for_one_item(graph)
-    return sum((node_cost(n).macs for n in item.nodes if not _is_constant(item, n.outputs[0])), 0)
+    total = sum((node_cost(n).macs for n in graph.nodes if not _is_constant(graph, n.outputs[0])), 0)
+    return substitute(total, item_symbols(graph))
+
+
+def item_symbols(graph: Graph) -> dict[str, Dim]:
+    """1 for each symbol that leads an input's shape, as in `for_one_item`."""
+    leading = (v.shape[0] for v in graph.inputs if v.rank)
+    return {name: 1 for dim in leading if isinstance(dim, Expr) for name in dim.symbols}
 
 
 def nodes(graph: Graph) -> int:

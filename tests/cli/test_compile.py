@@ -77,7 +77,7 @@ def test_the_same_to_the_byte_and_the_seed_counts(folder):
 
 
 def test_external_data(folder):
-    assert invoke("compile", "small.net", "--external-data").exit_code == 0
+    assert invoke("compile", "small.net", "--external-data", "--set", "width=64").exit_code == 0
     model = onnx.load("small.onnx", load_external_data=False)
     (location,) = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
     assert files(folder) == sorted(["small.net", "small.onnx", location])

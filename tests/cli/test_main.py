@@ -1,6 +1,7 @@
 """The entry: help, exit statuses, and that no failure shows a traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -111,7 +112,7 @@ def test_unknown_option_offers_the_nearest():
         (KeyError("x"), 1, "internal error, please report it (KeyError: 'x')"),
         (ModuleNotFoundError("No module named 'rich'", name="rich"), 3, "'rich' is not installed"),
         (KeyboardInterrupt(), 130, ""),
-        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
         (click.ClickException("too dark"), 1, "netdsl: error: too dark"),
     ],
 )
@@ -157,3 +158,28 @@ def test_a_full_disk_behind_stdout_is_a_sentence():
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing(tmp_path, number, status):
+    """While the weights are being written: no traceback, the old file whole, no temporary."""
+    (tmp_path / "m.net").write_text(
+        "network M {\n input x: float32[N, 4000]\n y = x\n repeat 20 { y = y -> dense(4000) }\n output z = y\n}\n"
+    )
+    (tmp_path / "m.onnx").write_bytes(b"old")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "netdsl", "compile", "m.net"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < deadline:  # its temporary file appears
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in messages
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.net", "m.onnx"]
+    assert (tmp_path / "m.onnx").read_bytes() == b"old"

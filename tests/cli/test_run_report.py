@@ -15,6 +15,7 @@ TWO = """network Two(scale=2.0) {
     input b: float32[N, 3]
     output total = a + scale * b
 }
+
 network One {
     input image: float32[N, 1, 4, 4]
     output scores = image -> flatten
