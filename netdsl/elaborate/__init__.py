@@ -30,5 +30,5 @@ def elaborate(
 
 
 def check(source: SourceFile) -> tuple[Diagnostic, ...]:
-    """Every diagnostic of a file and its imports, in the order of the text: all networks, and names in what never runs."""
+    """Every diagnostic of a file and its imports, in the order of the text; names also in what never runs."""
     return with_deep_stack(lambda: Session(source).check())

@@ -54,9 +54,9 @@ def _number(op: str, left: Any, right: Any) -> Any:
 
 
 def _power(left: Any, right: Any) -> Any:
-    if isinstance(left, int) and isinstance(right, int) and right > 0 and abs(left) > 1:
-        if right > MAX_BITS or (left.bit_length() - 1) * right > MAX_BITS:
-            raise Limit(f"an integer of more than {MAX_BITS:,} bits: {describe(left)} ** {describe(right)}")
+    grows = isinstance(left, int) and isinstance(right, int) and right > 0 and abs(left) > 1
+    if grows and (right > MAX_BITS or (left.bit_length() - 1) * right > MAX_BITS):
+        raise Limit(f"an integer of more than {MAX_BITS:,} bits: {describe(left)} ** {describe(right)}")
     return left**right
 
 

@@ -89,7 +89,7 @@ def _by_name(
         param = params[names[index]]
         if param.kind.variadic and len(positional) > index + 1 and not _is_list(item, positional[index + 1]):
             rest = positional[index:]
-            given[param.name] = Given([g.value for g in rest], item.span, item.name)
+            given[param.name] = Given([g.value for g in rest], item.span, None, rest)
             break
         given[param.name] = item
     for name, item in arguments.named.items():
@@ -140,7 +140,7 @@ def _check_size(value: list[Any] | tuple[Any, ...], budget: Budget, depth: int =
             _check_size(item, budget, depth + 1)
 
 
-# --- what can be wrong -------------------------------------------------------------------------------------------------
+# --- what can be wrong ----------------------------------------------------------------------------------------------
 
 
 def _wrong_kind(

@@ -54,7 +54,7 @@ class Calls(Expressions):
     @abstractmethod
     def call_network(self, network: NetworkValue, arguments: Arguments, site: Site, frame: Frame) -> Any: ...
 
-    # --- calls and chains as they are written ----------------------------------------------------------------------------
+    # --- calls and chains as they are written -----------------------------------------------------------------------
 
     def call_node(self, node: tree.Call, frame: Frame) -> Any:
         return self._call(node, None, None, frame)
@@ -157,7 +157,7 @@ class Calls(Expressions):
             message = f"expected a function after '->', found {describe(value)}"
         return self.fault("not-callable", message, node.span)
 
-    # --- what a call does ------------------------------------------------------------------------------------------------
+    # --- what a call does -------------------------------------------------------------------------------------------
 
     def call(self, function: Any, arguments: Arguments, site: Site, frame: Frame) -> Any:
         try:
@@ -226,7 +226,8 @@ class Calls(Expressions):
                 if isinstance(value, Value) and value not in notes:
                     single = len(values) == 1
                     fallback = f"the argument '{name}'" if single else f"number {i + 1}"
-                    notes[value] = self.operand_note(value, item.name if single else None, fallback)
+                    named = item.name if single else item.items[i].name if item.items else None
+                    notes[value] = self.operand_note(value, named, fallback)
         return list(notes.values())
 
     def _call_partial(self, partial: Partial, arguments: Arguments, site: Site, frame: Frame) -> Any:

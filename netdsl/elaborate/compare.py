@@ -1,7 +1,7 @@
 """Comparisons and truth of plain values: Python's, and exact on dimensions.
 
-A comparison of dimensions that holds for some values of the symbols and not for others is refused. Every walk over lists is
-paid for, so that lists that share their items cannot take forever.
+A comparison of dimensions that holds for some values of the symbols and not for others is refused. Every walk over lists
+is paid for, so that lists that share their items cannot take forever.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def _ordered(op: str, left: Any, right: Any, budget: Budget, depth: int) -> bool
     if isinstance(left, Expr) or isinstance(right, Expr):
         if _is_dim(left) and _is_dim(right):
             return _decided(cast(Op, op), _as_dim(left), _as_dim(right))
-    elif isinstance(left, int | float) and isinstance(right, int | float):
-        return _python(op, left, right)
-    elif isinstance(left, str) and isinstance(right, str):
+    elif all(isinstance(v, int | float) for v in (left, right)) or all(isinstance(v, str) for v in (left, right)):
         return _python(op, left, right)
     elif isinstance(left, list | tuple) and type(left) is type(right):
         if depth >= MAX_NESTED:

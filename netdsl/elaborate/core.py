@@ -1,4 +1,4 @@
-"""What every part of the evaluator shares: limits, diagnostics, the graph being built, and where each tensor came from."""
+"""What every part of the evaluator shares: limits, diagnostics, the graph being built, where each tensor came from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netdsl.ir.graph import Value
 from netdsl.source import Span
 
 MAX_FAULTS = 500  # faults raised, repeated ones too, before an evaluation is given up
-_TRACE_HEAD, _TRACE_TAIL = 5, 2
+_TRACE_HEAD, _TRACE_TAIL = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,10 @@ class Core:
         self.origins: dict[Value, Span] = {}
         self.stack: list[CallSite] = []
         self.evaluating: list[tuple[object, str, Span]] = []  # constants in progress
+        self.called: set[int] = set()  # ids of the networks that were called
         self._faults = 0
 
-    # --- faults --------------------------------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------------------------
 
     def fault(
         self,
@@ -82,7 +83,7 @@ class Core:
 
     def trace(self) -> list[Note]:
         """The calls in progress, innermost first; the middle of a long recursion is left out."""
-        notes = [Note(f"called from here as {site.path}", site.span) for site in reversed(self.stack)]
+        notes = [Note(f"called from here as {_shortened(site.path)}", site.span) for site in reversed(self.stack)]
         if len(notes) <= _TRACE_HEAD + _TRACE_TAIL + 1:
             return notes
         left_out = len(notes) - _TRACE_HEAD - _TRACE_TAIL
@@ -95,7 +96,7 @@ class Core:
         if self._faults > MAX_FAULTS:
             raise Abort
 
-    # --- tensors -------------------------------------------------------------------------------------------------------
+    # --- tensors ----------------------------------------------------------------------------------------------------
 
     def made(self, result: Any, span: Span) -> Any:
         """Notes where the tensors of a result were made."""
@@ -122,3 +123,9 @@ class Core:
                 span,
                 help="call it there, or leave a hole: f(_, …) is a function",
             )
+
+
+def _shortened(path: str) -> str:
+    """A path with the middle of a deep one left out."""
+    segments = path.split(".")
+    return path if len(segments) <= 8 else ".".join([*segments[:2], "…", *segments[-2:]])

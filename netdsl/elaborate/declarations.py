@@ -42,7 +42,7 @@ class Declarations(Types):
     @abstractmethod
     def run(self, body: tree.Body, frame: Frame) -> bool: ...
 
-    # --- blocks ----------------------------------------------------------------------------------------------------------
+    # --- blocks -----------------------------------------------------------------------------------------------------
 
     def call_block(self, block: BlockValue, arguments: Arguments, site: Site, frame: Frame) -> Any:
         node = block.block
@@ -111,13 +111,14 @@ class Declarations(Types):
             if isinstance(value, Value) and id(value) not in passed and value in self.origins:
                 self.origins[value] = span
 
-    # --- networks as callables -------------------------------------------------------------------------------------------
+    # --- networks as callables --------------------------------------------------------------------------------------
 
     def call_network(self, network: NetworkValue, arguments: Arguments, site: Site, frame: Frame) -> Any:
         node = network.network
         if id(node) in network.module.faulty:
             raise Fault
         self.budget.operator()
+        self.called.add(id(node))
         inputs = inputs_of(node)
         given = bind_names(node.name.id, [*inputs, *(p.name.id for p in node.parameters)], arguments)
         for name in inputs:
@@ -153,7 +154,7 @@ class Declarations(Types):
         self._returned(result, given, site.whole)
         return result
 
-    # --- declarations ------------------------------------------------------------------------------------------------------
+    # --- declarations -----------------------------------------------------------------------------------------------
 
     def input(self, node: tree.Input, frame: Frame) -> bool:
         run = frame.network
@@ -198,7 +199,7 @@ class Declarations(Types):
         raise self.fault("shape-mismatch", message, node.type.span, notes=notes)
 
     def _solve(self, pattern: TensorType, actual: TensorType) -> dict[str, Dim] | None:
-        """Values of the called network's symbols; None where rank or element type differ or a symbol has no solution."""
+        """Values of the called network's symbols; None where rank or element type differ or there is no solution."""
         if pattern.dtype is not actual.dtype or pattern.rank != actual.rank:
             return None
         env: dict[str, Dim] = {}
@@ -304,7 +305,7 @@ class Declarations(Types):
         word = "frozen" if node.frozen else "shared"
         if not is_callable(value) or isinstance(value, PlainFunction | InitializerFunction):
             help = f"write {word} {node.name.id} = conv(_, 64, 3), a call with a hole"
-            message = f"'{word}' takes a function, such as an operator, a block or a call with a hole, found {describe(value)}"
+            message = f"'{word}' takes a function: an operator, a block or a call with a hole; found {describe(value)}"
             raise self.fault("argument", message, node.value.span, help=help)
         assert frame.scope is not None and frame.source is not None
         store = SharedStore(node.name.id, frame.scope.take(node.name.id), frame.source)

@@ -72,7 +72,7 @@ class Expressions(Core):
             raise merged(faults)
         return values
 
-    # --- names ---------------------------------------------------------------------------------------------------------
+    # --- names ------------------------------------------------------------------------------------------------------
 
     def name(self, node: tree.Name, frame: Frame) -> Any:
         value = frame.names.get(node.id, _MISSING)
@@ -142,7 +142,7 @@ class Expressions(Core):
             self.budget.depth, self.stack = depth, stack
         return POISON
 
-    # --- operators -----------------------------------------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------------------------------------
 
     def _paren(self, node: tree.Paren, frame: Frame) -> Any:
         return self.eval(node.value, frame)

@@ -122,7 +122,7 @@ class Loader:
         )
         return POISON
 
-    # --- finding files -------------------------------------------------------------------------------------------------
+    # --- finding files ----------------------------------------------------------------------------------------------
 
     def _import(self, definition: tree.Import | tree.FromImport, module: Module, folder: Path) -> Module | None:
         try:

@@ -1,7 +1,7 @@
 """The check of names: in all bodies, those that never run included.
 
-Follows the text in the order of evaluation and keeps the set of names that may hold a value by then: after an `if` those of
-all branches, in a loop those of the whole body. What only a value can tell is left to the evaluation.
+Follows the text in the order of evaluation and keeps the set of names that may hold a value by then: after an `if` those
+of all branches, in a loop those of the whole body. What only a value can tell is left to the evaluation.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Checker:
         if not self.quiet:
             self.reporter.report(error(name, message, span, help=help, notes=notes))
 
-    # --- statements ------------------------------------------------------------------------------------------------------
+    # --- statements -------------------------------------------------------------------------------------------------
 
     def body(self, node: tree.Body) -> None:
         returned = False
@@ -209,7 +209,7 @@ class _Checker:
             help = _HELP[word] if shown == word else "settings of training belong to a recipe: train Name { … }"
             self._report("misplaced", f"'{shown}' does not stand in {where}", span, help)
 
-    # --- expressions -------------------------------------------------------------------------------------------------------
+    # --- expressions ------------------------------------------------------------------------------------------------
 
     def expression(self, node: tree.Node) -> None:
         match node:

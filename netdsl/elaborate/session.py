@@ -44,6 +44,7 @@ class Session:
         self.reporter = Reporter()
         self.budget = Budget()
         self.source = source
+        self.called: set[int] = set()  # ids of the networks that others called
         loader = Loader()
         self.module = loader.load(source)
         self.modules = loader.modules
@@ -52,7 +53,7 @@ class Session:
         for module in self.modules:
             check_names(module, self.reporter)
 
-    # --- what the two entries do -----------------------------------------------------------------------------------------
+    # --- what the two entries do ------------------------------------------------------------------------------------
 
     def check(self) -> tuple[Diagnostic, ...]:
         """Every diagnostic of the file: errors and warnings in the order of the text."""
@@ -61,8 +62,9 @@ class Session:
             self._report_empty("the file defines nothing")
         try:
             self._constants()
-            for network in module.networks:
-                if all(p.default is not None for p in network.parameters):
+            for network in reversed(module.networks):
+                # One that another network calls was checked there, with the symbols of its inputs solved.
+                if id(network) not in self.called and all(p.default is not None for p in network.parameters):
                     self._network(network, {})
         except Abort:
             pass
@@ -85,7 +87,7 @@ class Session:
         names = tuple(n.name.id for n in self.module.networks)
         return Elaborated(graph, self._sorted(), names, self.module.file)
 
-    # --- parts -----------------------------------------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------------------------
 
     def _choose(self, name: str | None) -> tree.Network | None:
         networks = {n.name.id: n for n in self.module.networks}
@@ -95,6 +97,8 @@ class Session:
             near = nearest(name, networks)
             hint = f"did you mean '{near}'?" if near else f"it has {', '.join(networks)}" if networks else "it has none"
             raise UsageError(f"{self.source.path} has no network '{name}'; {hint}")
+        if name is None and "network" in self.module.lost:
+            return None  # the parser gave a network up: it may have been the last one
         if networks:
             return networks[name] if name is not None else list(networks.values())[-1]
         if not self.reporter.failed:
@@ -139,6 +143,7 @@ class Session:
         for parameter in network.parameters:
             _bind_parameter(evaluator, parameter, settings, frame)
         evaluator.run(network.body, frame)
+        self.called |= evaluator.called
         if not run.outputs:
             if not bindings_of(network.body).outputs:
                 self.reporter.report(_no_output(network))
@@ -165,7 +170,7 @@ class Session:
         recipes = [r for r in self.module.recipes if r.network.span.text == network.name.id]
         return {p.name.id for r in recipes for p in r.parameters}
 
-    # --- settings ----------------------------------------------------------------------------------------------------------
+    # --- settings ---------------------------------------------------------------------------------------------------
 
     def _settings(self, network: tree.Network, settings: Mapping[str, object]) -> dict[str, Any]:
         """The settings' values. Raises UsageError for a name that is neither a parameter nor, possibly, a symbol."""
@@ -195,7 +200,7 @@ class Session:
             return text
         return text if value is POISON else value
 
-    # --- results -------------------------------------------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------------------------
 
     def _sorted(self) -> tuple[Diagnostic, ...]:
         """In the order of the text, the file itself first; warnings that a comment allows left out."""
@@ -260,7 +265,7 @@ def _converted(name: str, value: object) -> Any:
 
 
 def _allowed(module: Module) -> set[tuple[int, str]]:
-    """Lines and names of warnings that `# netdsl: allow NAME` silences: on its line, or on its own on the line before."""
+    """Lines and names of warnings that `# netdsl: allow NAME` silences: on its line, or alone on the line before."""
     found: set[tuple[int, str]] = set()
     for comment in module.file.comments:
         if comment.text.startswith(_ALLOW):

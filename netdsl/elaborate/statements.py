@@ -55,7 +55,7 @@ class Statements(Declarations):
             frame.result = POISON
         return found.returns
 
-    # --- values ----------------------------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------------------------
 
     def _assign(self, node: tree.Assign, frame: Frame) -> bool:
         value = self.eval(node.value, frame)
@@ -119,7 +119,7 @@ class Statements(Declarations):
         frame.result = self.eval(node.value, frame)
         return True
 
-    # --- flow --------------------------------------------------------------------------------------------------------------
+    # --- flow -------------------------------------------------------------------------------------------------------
 
     def _if(self, node: tree.If, frame: Frame) -> bool:
         for branch in node.branches:

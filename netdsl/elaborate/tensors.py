@@ -49,7 +49,7 @@ _MUTATORS = {"append": "{x} + [{v}]", "extend": "{x} + {v}", "insert": "[{v}] + 
 class Tensors(Calls):
     """Evaluates the operations on tensors, subscripts and attributes."""
 
-    # --- arithmetic ----------------------------------------------------------------------------------------------------
+    # --- arithmetic -------------------------------------------------------------------------------------------------
 
     def tensor_binary(
         self, op: str, left: Any, right: Any, nodes: tuple[tree.Expr | None, tree.Expr], span: Span, frame: Frame
@@ -100,7 +100,7 @@ class Tensors(Calls):
     def _no_operand(
         self, op: str, side: Any, other: Any, nodes: tuple[tree.Expr | None, tree.Expr], span: Span
     ) -> Fault:
-        texts = [name_of(node) or default for node, default in zip(nodes, ("items", "x"), strict=True)]
+        texts = [_short_text(node) or default for node, default in zip(nodes, ("items", "x"), strict=True)]
         message = f"'{op}' does not take a tensor and {describe(side)}"
         help: str | tuple[str, ...] = ()
         if isinstance(side, list) and op == "+":
@@ -117,7 +117,7 @@ class Tensors(Calls):
             help = "tensor([…]) makes a tensor of a list of numbers"
         return self.fault("argument", message, span, help=help)
 
-    # --- subscripts ----------------------------------------------------------------------------------------------------
+    # --- subscripts -------------------------------------------------------------------------------------------------
 
     def index(self, node: tree.Index, frame: Frame) -> Any:
         return self.index_value(self.eval(node.value, frame), node, frame)
@@ -183,7 +183,7 @@ class Tensors(Calls):
             raise Fault
         return result
 
-    # --- attributes ------------------------------------------------------------------------------------------------------
+    # --- attributes -------------------------------------------------------------------------------------------------
 
     def attribute(self, node: tree.Attribute, frame: Frame) -> Any:
         return self.attribute_value(self.eval(node.value, frame), node, frame)
@@ -255,6 +255,12 @@ def _fits_index(part: Any, in_slice: bool) -> bool:
     if part is None:
         return in_slice
     return isinstance(part, EllipsisType | Expr) or (isinstance(part, int) and not isinstance(part, bool))
+
+
+def _short_text(node: tree.Expr | None) -> str | None:
+    """An operand as it is written, where that is short enough to be repeated."""
+    text = node.span.text if node else ""
+    return text if 0 < len(text) <= 30 and "\n" not in text else None
 
 
 def _items_span(node: tree.Index) -> Span:

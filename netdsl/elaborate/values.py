@@ -1,7 +1,7 @@
 """Values of the language beyond Python's own: callables, imported files, results by name, and the missing value.
 
-Plain values are Python's (int, float, bool, str, None, list, tuple), dimensions, element types and initializers; tensors
-are the graph's values. All are immutable.
+Plain values are Python's (int, float, bool, str, None, list, tuple), dimensions, element types and initializers;
+tensors are the graph's values. All are immutable.
 """
 
 from __future__ import annotations
@@ -101,11 +101,13 @@ class InitializerFunction:
 
 @dataclass(slots=True, eq=False)
 class Given:
-    """An argument of a call. `span` is None for the value in front of a chain's step; `name` is where it was read from."""
+    """An argument of a call: `span` is None for the value in front of a chain's step, `name` the name it was read from,
+    if it was one."""
 
     value: Any
     span: Span | None = None
     name: str | None = None
+    items: list[Given] | None = None  # of an argument that takes the place of several
 
 
 @dataclass(slots=True, eq=False)
