@@ -81,6 +81,10 @@ class LayerContext(Protocol):
     ) -> Value:
         """The layer's parameter `path.name`; raises OpError where a dimension is symbolic."""
 
+    def parameters_matching(self, pattern: str) -> tuple[Value, ...]:
+        """The trainable parameters made so far whose full names match an fnmatch pattern (`*` crosses dots). Raises OpError
+        where there is none."""
+
     def emit(self, op: Primitive, *inputs: Value) -> Value:
         """A node with one output."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 
+from netdsl.diagnostics import nearest
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, to_text
 from netdsl.ir.graph import Value
@@ -45,6 +47,15 @@ class Layer:
             place=self.place,
         )
         return made.value
+
+    def parameters_matching(self, pattern: str) -> tuple[Value, ...]:
+        trainable = {p.name: p.value for p in self.builder.parameters if p.trainable and p.kind == "parameter"}
+        found = tuple(value for name, value in trainable.items() if fnmatchcase(name, pattern))
+        if not found:
+            close = nearest(pattern, trainable)
+            hint = f"did you mean {close}?" if close else "" if trainable else "there are no trainable parameters"
+            raise OpError(f'no trainable parameter matches the pattern "{pattern}"', help=hint or ())
+        return found
 
     def emit(self, op: Primitive, *inputs: Value) -> Value:
         return self.builder.emit(op, *inputs, path=self.path, place=self.place)
