@@ -12,11 +12,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from netdsl.version import __version__
+
 if TYPE_CHECKING:
     from netdsl.api import Model, compile, compile_source  # noqa: A004  # netdsl.compile is the API
     from netdsl.diagnostics import DiagnosticError
 
-__version__ = "0.1.0"
 __all__ = ["DiagnosticError", "Model", "__version__", "compile", "compile_source"]
 
 _HOMES = {

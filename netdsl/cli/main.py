@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from netdsl import __version__
 from netdsl.cli.console import Console
 from netdsl.diagnostics import nearest
+from netdsl.version import __version__
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 1  # as click has it
