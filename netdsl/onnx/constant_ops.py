@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from onnx import helper
 from netdsl.ir.types import DType, NDArrayAny, dtype_of
 
 Attributes = Mapping[str, Any]
+
+GROWTH = 4096  # bytes by which a conversion may make a constant larger
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,13 @@ _RULES: dict[str, Rule] = {
 _DIV = _arithmetic(np.divide)
 
 
-def rule_for(op_type: str, operands: Sequence[StandIn]) -> Rule | None:
-    """The rule of an operator on these constants, or None where it stays a node."""
+def rule_for(op_type: str, operands: Sequence[StandIn], attributes: Attributes) -> Rule | None:
+    """The rule of an operator on these constants, or None where it stays a node: there is no rule, or the file would
+    grow by it (a 16-bit weight that is widened for the sake of a runtime without 16-bit kernels)."""
     if op_type == "Div" and operands[0].dtype.is_float:
         return _DIV
+    if op_type == "Cast" and prod(operands[0].shape) * (_cast_type(attributes).size - operands[0].dtype.size) > GROWTH:
+        return None
     rule = _RULES.get(op_type)
     if rule is None or (op_type in _NEEDS_VALUES and any(o.array is None for o in operands[1:])):
         return None

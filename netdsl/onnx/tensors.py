@@ -104,7 +104,7 @@ class ConstantPool:
         stand_ins = [
             StandIn(o.dtype, o.shape, o.source if isinstance(o.source, np.ndarray) else None) for o in operands
         ]
-        rule = rule_for(op_type, stand_ins)
+        rule = rule_for(op_type, stand_ins, attributes)
         if rule is None:
             return None
         key = (op_type, tuple(inputs), repr(sorted(attributes.items())))

@@ -10,7 +10,7 @@ import pytest
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import symbol
 from netdsl.ir.initializer import Initializer
-from netdsl.ir.types import Array, DType, TensorType
+from netdsl.ir.types import Array, DType
 from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.constant import Cast, Constant
 from netdsl.ops.shape import Expand, Reshape

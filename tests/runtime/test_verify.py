@@ -1,0 +1,136 @@
+"""The interpreter, random inputs, and the comparison of graphs."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from netdsl.ir.build import GraphBuilder
+from netdsl.ir.graph import Graph, Output
+from netdsl.ir.types import DType
+from netdsl.ops.arithmetic import Add
+from netdsl.ops.batch_norm import BatchNorm
+from netdsl.runtime.interpret import interpret
+from netdsl.runtime.samples import choose_symbols, random_inputs
+from netdsl.runtime.verify import compare
+from netdsl.weights import WeightStore
+from tests.onnx.graphs import Net, small_net, tensor
+
+
+def without(graph: Graph, kind: type) -> Graph:
+    """The graph with nodes of an operator taken out: a wrong rewrite."""
+    dead = [n for n in graph.nodes if isinstance(n.op, kind)]
+    stands = {n.output: n.inputs[0] for n in dead}
+    nodes = tuple(replace(n, inputs=tuple(stands.get(v, v) for v in n.inputs)) for n in graph.nodes if n not in dead)
+    return replace(graph, nodes=nodes)
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+def test_equal_graphs(runtime):
+    graph = small_net()
+    found = compare(graph, graph, WeightStore(graph.parameters), runtime=runtime)
+    assert found.ok
+    assert found.worst.absolute == 0
+    assert found.sizes["N"] == 2
+    assert ("ONNX Runtime" if runtime else "the NumPy rules") in str(found)
+    assert "tolerance 0.0001" in str(found)
+
+
+def test_a_lost_batch_norm_is_seen_though_a_fresh_one_does_nothing():
+    graph = small_net()
+    wrong = without(graph, BatchNorm)
+    image = random_inputs(graph, {"N": 1, "h": 1, "w": 1})
+    store = WeightStore(graph.parameters)
+    fresh, lost = (interpret(g, image, store)["logits"] for g in (graph, wrong))
+    np.testing.assert_allclose(fresh, lost, rtol=1e-3, atol=1e-4)
+    found = compare(graph, wrong, store)
+    assert not found.ok
+    assert found.worst.relative > 0.01
+
+
+def test_a_tolerance_of_ones_own():
+    graph = small_net()
+    assert compare(graph, without(graph, BatchNorm), WeightStore(graph.parameters), tolerance=10).ok
+
+
+def test_not_a_number_counts():
+    net = Net(x=tensor("float32", "N", 3))
+    x = net.inputs[0]
+    logs, plain = net("log", x), net("relu", x)
+    graph = net.graph(y=logs)
+    assert compare(graph, graph, WeightStore(())).ok  # NaN on both sides
+    assert not compare(graph, replace(graph, outputs=(Output("y", plain),)), WeightStore(())).ok
+
+
+def test_integers_must_be_equal():
+    net = Net(x=tensor("int64", "N", 3))
+    x = net.inputs[0]
+    one = net("add", x, 1)
+    graph = net.graph(y=one)
+    other = replace(graph, outputs=(Output("y", x),))
+    assert compare(graph, graph, WeightStore(())).ok
+    assert not compare(graph, other, WeightStore(())).ok
+
+
+def test_sizes_are_large_enough_for_every_layer():
+    net = Net(x=tensor("float32", "N", 2, "H", "W"))
+    x = net.inputs[0]
+    for i in range(3):
+        x = net("conv", x, 2, 3, stride=2, path=f"conv_{i}")
+    graph = net.graph(y=x)
+    env = choose_symbols([graph])
+    assert env["N"] == 2
+    assert env["H"] != env["W"]
+    assert min(env["H"], env["W"]) >= 15
+    assert compare(graph, graph, WeightStore(graph.parameters)).ok
+
+
+def test_sizes_that_no_value_fits():
+    net = Net(x=tensor("float32", "H - 1000"))
+    with pytest.raises(ValueError, match="--set"):
+        choose_symbols([net.graph(y=net.inputs[0])])
+
+
+def test_random_inputs_are_of_the_inputs_types():
+    net = Net(f=tensor("bfloat16", "N"), i=tensor("int8", 3), c=tensor("bool", 2, "N"), s=tensor("float32"))
+    graph = net.graph(**{v.name + "_": v for v in net.inputs})
+    found = random_inputs(graph, {"N": 4})
+    assert {n: (str(a.dtype), a.shape) for n, a in found.items()} == {
+        "f": ("bfloat16", (4,)),
+        "i": ("int8", (3,)),
+        "c": ("bool", (2, 4)),
+        "s": ("float32", ()),
+    }
+    assert all(np.array_equal(a, random_inputs(graph, {"N": 4})[n]) for n, a in found.items())
+
+
+def test_interpreter_drops_arrays_after_their_last_use():
+    builder = GraphBuilder("g")
+    x = value = builder.input("x", tensor("float32", 1 << 18))  # 1 MB
+    for _ in range(50):
+        value = builder.emit(Add(), value, x)
+    builder.output("y", value)
+    graph = builder.finish()
+    array = np.ones(1 << 18, np.float32)
+    tracemalloc.start()
+    found = interpret(graph, {"x": array}, WeightStore(()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["y"][0] == 51
+    assert peak < 5 << 20
+
+
+def test_interpreter_checks_its_inputs():
+    graph = small_net()
+    with pytest.raises(ValueError, match="missing input 'image'"):
+        interpret(graph, {}, WeightStore(graph.parameters))
+
+
+def test_float16_has_a_wider_tolerance():
+    net = Net(x=tensor("float16", "N", 5))
+    graph = net.graph(y=net("exp", net.inputs[0]))
+    assert compare(graph, graph, WeightStore(())).worst.tolerance > 1e-3
+    assert graph.outputs[0].value.dtype is DType.float16
