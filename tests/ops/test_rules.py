@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from netdsl.ir.opdef import Operator, Primitive
 from netdsl.ops import OPERATORS, PRIMITIVES
-from tests.ops.harness import all_cases, call_names, check_case, graph_of
+from tests.ops.harness import Case, all_cases, call_names, check_case, graph_of
 
 
 @pytest.mark.parametrize("name", all_cases())
@@ -52,3 +53,17 @@ def test_order_of_parameters_lets_positions_be_given() -> None:
     for name, op in OPERATORS.items():
         required = [p.required for p in op.signature if not p.kind.variadic]
         assert required == sorted(required, reverse=True), name
+
+
+BROKEN = {
+    "evaluate": lambda self, x: np.maximum(x, 0.25),
+    "lower": lambda self, cx, node, x: cx.emit("Abs", x),
+    "infer": lambda self, x: x.with_shape(x.shape[::-1]),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_wrong_rule_is_seen(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PRIMITIVES["relu"], rule, BROKEN[rule])
+    with pytest.raises(AssertionError):
+        check_case(Case("wrong", "input x: float32[N, 3]  output y = relu(x)", {"x": (2, 3)}))
