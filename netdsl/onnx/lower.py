@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto
 
-from netdsl import __version__
+from netdsl.version import __version__
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Expr, to_text
 from netdsl.ir.graph import Graph, Node, Value
