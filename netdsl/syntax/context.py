@@ -94,6 +94,11 @@ class Context:
     def in_body(self) -> bool:
         return any(isinstance(v, Token) and v.type == "LBRACE" for v in self.machine.values)
 
+    @property
+    def at_top_level(self) -> bool:
+        """Whether the fault stands between definitions."""
+        return not self.in_body and not self.statement()
+
     def last_statement(self) -> tree.Node | None:
         """The complete statement or definition before the one at hand."""
         values = self.machine.values

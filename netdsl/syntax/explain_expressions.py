@@ -73,9 +73,7 @@ def conditional_parts(context: Context) -> Diagnostic | None:
     token, shape = context.token, "a conditional expression is written 'if condition then value else other'"
     if context.can_follow("ELSE") and opened[-1].type == "THEN":
         note = Note("the 'then' that it belongs to", context.span(opened[-1]))
-        return context.error(
-            f"expected 'else' {_before(token)}", notes=[note], help=shape + ": it has a value in either case"
-        )
+        return context.error(f"expected 'else' {_before(token)}", notes=[note], help=shape)
     if context.can_follow("THEN") and not context.can_follow("LBRACE") and opened[-1].type == "IF":
         note = Note("the 'if' that it belongs to", context.span(opened[-1]))
         return context.error(f"expected 'then' {_before(token)}", notes=[note], help=shape)

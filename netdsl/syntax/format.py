@@ -8,7 +8,7 @@ changes nothing, and the text keeps its meaning: it parses to the same tree.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netdsl.diagnostics import DiagnosticError
 from netdsl.source import SourceFile
@@ -129,6 +129,8 @@ def _merged(tokens: list[Token], comments: tuple[tree.Comment, ...]) -> list[Ite
         if isinstance(item, Token) and item.type in ("COMMA", "LBRACE"):
             while at and isinstance(out[at - 1], tree.Comment):
                 at -= 1
+        elif isinstance(item, tree.Comment) and out and isinstance(out[-1], tree.Comment):
+            item = replace(item, own_line=True)  # the word in front of it went before the other comment
         out.insert(at, item)
     return out
 

@@ -102,7 +102,7 @@ class LineBuilder:
         token = self.tokens[i]
         if token.start in self.targets:
             return "targets"
-        train_header = self.tokens[0].type == "TRAIN" and self.tokens[-1].type == "LBRACE"
+        train_header = self.tokens[0].type == "TRAIN" and self.tokens[-1].type in ("LBRACE", "RBRACE")
         if token.type == "LPAR":
             labelled = train_header and self.tokens[i - 1].type == "STRING"
             return "paren" if labelled or not self._ends_operand(i - 1) else "call"
@@ -117,10 +117,9 @@ class LineBuilder:
         by = 0 if self.tokens[0].type == "RBRACE" else INDENT
         self.parts = [Open(by), Open(by)]
         stack = [self.levels[-1]]
-        before: Token | Comment | None = None
         for item in self.items:
             if isinstance(item, Comment):
-                self._remark(item, before)
+                self._remark(item)
             elif item.type in _CLOSING:
                 self._close(item, stack.pop())
             elif item.type == "COMMA":
@@ -130,17 +129,15 @@ class LineBuilder:
                 if item.type in _OPENING:
                     stack.append(self.levels[item.start])
                     self.parts += [Open(), Break(""), Open(), Open()] if stack[-1].breaks else []
-            before = item
         self.parts += [Close(), Close()]
         return self.parts
 
-    def _remark(self, comment: Comment, before: Token | Comment | None) -> None:
+    def _remark(self, comment: Comment) -> None:
         """A comment; before an item's first word it stands outside of the item, which it does not break then."""
-        if before is None or not isinstance(self.parts[-1], Open) or len(self.parts) == 2:
-            self.parts.append(Remark(comment))
-            return
-        at = len(self.parts) - 2
-        if not comment.own_line and isinstance(self.parts[at - 1], Break):
+        at = len(self.parts)
+        while at > 2 and isinstance(self.parts[at - 1], Open):
+            at -= 1
+        if at < len(self.parts) and not comment.own_line and isinstance(self.parts[at - 1], Break):
             at -= 1  # behind a bracket or a comma: before their line ends
         self.parts.insert(at, Remark(comment))
 
@@ -185,7 +182,7 @@ class LineBuilder:
         a, b = before.type, token.type
         inside = level.kind != "line"
         if a in _OPENING or "DOT" in (a, b) or b == "COLON":
-            return False
+            return a == "NUMBER" and b == "DOT"  # `0 .shape`: without the space no number
         if a == "COMMA":
             return not level.breaks  # a Break was written
         if a == "MINUS" and before.start not in self.binary:

@@ -52,6 +52,7 @@ class _Parser:
         self.machine = Machine(load(GRAMMAR), self.builder)
         self.starts: list[int] = []
         self.first = 0  # the token at which the parser took up last
+        self.recovered = False
 
     def run(self) -> tuple[Definition, ...]:
         feed, tokens = self.machine.feed, self.tokens
@@ -75,7 +76,10 @@ class _Parser:
     def _refused(self, index: int) -> None:
         """Reports a token that cannot stand where it does; a FAULT was reported by the lexer."""
         if self.tokens[index].type != FAULT:
-            self.builder.diagnostics.append(self._explain(index))
+            context = self._context(index)
+            # Behind an error, what stands outside of every definition is the rest of one that was given up.
+            if not (self.recovered and context.at_top_level):
+                self.builder.diagnostics.append(explain(context))
         self.machine.settle()
 
     def _next_start(self, index: int) -> int:
@@ -84,13 +88,14 @@ class _Parser:
             self.starts = [*definition_starts(self.source, self.tokens), len(self.tokens) - 1]
         return self.starts[min(bisect_left(self.starts, max(index - 1, self.first + 1)), len(self.starts) - 1)]
 
-    def _explain(self, index: int) -> Diagnostic:
+    def _context(self, index: int) -> Context:
         following = self._next_start(index)
         brackets = match_brackets(self.source, self.tokens, self.first, following)
-        return explain(Context(self.source, self.tokens, index, self.machine, brackets, following))
+        return Context(self.source, self.tokens, index, self.machine, brackets, following)
 
     def _resume(self, index: int) -> int:
         self.first = self._next_start(index)
+        self.recovered = True
         self.machine.restart()
         self.builder.nesting.clear()
         return self.first
