@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class AddAlong(_Along):
 
     def evaluate(self, x: NDArrayAny, positions: NDArrayAny, values: NDArrayAny) -> NDArrayAny:
         y = wide(x).copy()
-        grid: list[NDArrayAny] = list(np.indices(positions.shape, sparse=True))
+        grid: list[Any] = list(np.indices(positions.shape, sparse=True))
         grid[self.axis] = positions.astype(np.int64)
         np.add.at(y, tuple(grid), wide(values))
         return like(y, x)

@@ -79,6 +79,11 @@ def total(cx: Context, x: Value, axes: Sequence[int], keep: bool = False) -> Val
     return cx.emit(reduction.Sum(tuple(axes), keep), x) if axes else x
 
 
+def sum_all(cx: Context, x: Value) -> Value:
+    """The sum of all elements, a scalar."""
+    return total(cx, x, range(x.rank))
+
+
 def mean(cx: Context, x: Value, axes: Sequence[int] | None = None, keep: bool = False) -> Value:
     """The mean over some axes; None: all."""
     return cx.emit(reduction.Mean(tuple(range(x.rank) if axes is None else axes), keep), x)
