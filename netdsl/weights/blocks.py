@@ -1,7 +1,8 @@
-"""Arithmetic on large weights in blocks of rows, so that only a block at a time is wide.
+"""Arithmetic on weights in blocks of rows, so that only a block at a time is wide.
 
 A float32 weight of 400 MB times a scale takes 800 MB in float64, and as much for the product. In blocks it takes the
-two float32 arrays. The price: such a result is rounded when it is made, not only when it leaves.
+two float32 arrays, and each block stays in the processor's cache. The result is rounded when it is made: that changes
+nothing where it leaves anyway, and very large results are made so in any case.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from netdsl.ops.elementwise import Binary, Elementwise
 from netdsl.weights.sizes import static_shape
 
 LARGE = 4 << 20  # elements of a result from which it is made in blocks
-BLOCK = 1 << 18  # elements of a block
+WORTH = 1 << 16  # the same for a result that is rounded next
+BLOCK = 1 << 16  # elements of a block
 
 
-def worth_blocks(node: Node) -> bool:
-    """Whether a node treats each element by itself and makes a large array of floats."""
+def worth_blocks(node: Node, leaves: bool) -> bool:
+    """Whether a node treats each element by itself and makes a large array of floats; `leaves`: it is rounded next."""
     if not isinstance(node.op, Elementwise | Binary) or not node.output.dtype.is_float or not node.output.rank:
         return False
     size = node.output.type.size
-    return isinstance(size, int) and size >= LARGE
+    return isinstance(size, int) and size >= (WORTH if leaves else LARGE)
 
 
 def evaluate_in_blocks(node: Node, arrays: Mapping[Value, NDArrayAny]) -> NDArrayAny:

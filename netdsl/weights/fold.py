@@ -102,6 +102,7 @@ class _Run:
     def __init__(self, store: WeightStore, plan: _Plan) -> None:
         self._store = store
         self._reads = dict(plan.reads)
+        self._wanted = {s for s in plan.steps if isinstance(s, Value)}
         self._live: dict[Value, NDArrayAny] = {}
         self._queue = [s for s in plan.steps if isinstance(s, Parameter)]
         self._started: dict[Parameter, Pending] = {}
@@ -124,7 +125,7 @@ class _Run:
             self._next += 1
 
     def evaluate(self, node: Node) -> None:
-        if worth_blocks(node):
+        if worth_blocks(node, node.outputs[0] in self._wanted and self._reads[node.outputs[0]] == 1):
             arrays = {v: self._take(v) for v in dict.fromkeys(node.inputs)}
             self._live[node.output] = evaluate_in_blocks(node, arrays)
             return
