@@ -96,7 +96,9 @@ def _dimension(op: str, left: Any, right: Any, budget: Budget) -> Any:
 
 
 def _text(value: Any) -> str:
+    """An operand, in parentheses if it is a sum."""
     text = to_text(value) if isinstance(value, int | Expr) else describe(value)
+    text = f"({text})" if " " in text else text
     return text if len(text) <= 80 else text[:78] + "…"
 
 

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netdsl.diagnostics import nearest
 from netdsl.elaborate.budget import Budget
 from netdsl.elaborate.compare import MAX_NESTED
 from netdsl.elaborate.faults import Limit
-from netdsl.elaborate.values import Arguments, Given, InitializerFunction, describe, listed, plural
-from netdsl.ir.arguments import ArgumentError, Kind, Param
+from netdsl.elaborate.suggest import did_you_mean
+from netdsl.elaborate.values import Arguments, Given, InitializerFunction, PlainFunction, describe, listed, plural
+from netdsl.ir.arguments import ArgumentError, ElementType, Kind, Param
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import Operator
+from netdsl.ir.types import DType
 from netdsl.source import Span
 
 
@@ -132,7 +133,7 @@ def _converted(
 
 def _check_size(value: list[Any] | tuple[Any, ...], budget: Budget, depth: int = 0) -> None:
     """Pays for every item of a list that an operator is going to walk. Raises Limit."""
-    budget.step(len(value) // 4)
+    budget.step(len(value))
     if depth > MAX_NESTED:
         raise Limit(f"this list nests more than {MAX_NESTED} deep")
     for item in value:
@@ -146,7 +147,7 @@ def _check_size(value: list[Any] | tuple[Any, ...], budget: Budget, depth: int =
 def _wrong_kind(
     op: type[Operator], param: Param, found: Given, error: ArgumentError, given: dict[str, Given], arguments: Arguments
 ) -> BindError:
-    helps = [error.help] if error.help else []
+    helps: Sequence[str] = [error.help] if error.help else []
     value = found.value
     if param.kind.is_tensor and param is op.signature[0] and not isinstance(value, Value):
         helps = _tensor_help(op, arguments, found) or helps
@@ -155,9 +156,13 @@ def _wrong_kind(
     if isinstance(value, InitializerFunction):
         first = Initializer.SIGNATURES[value.name][0][0]
         helps = [f"write {value.name}({first})"]
-    if isinstance(value, Given):
-        value = value.value
-    message = f"{op.name}: expected {error.expected} for '{param.name}', found {_found(value, param.kind)}"
+    if isinstance(param.kind, ElementType) and isinstance(value, PlainFunction):
+        near = {"float": DType.float32, "int": DType.int64}.get(value.name)
+        helps = [f"did you mean '{near}'?"] if near else []
+    found_text = _found(value, param.kind)
+    message = f"{op.name}: expected {error.expected} for '{param.name}', found {found_text}"
+    if "," in error.expected:
+        message = f"{op.name}: '{param.name}' takes {error.expected}; found {found_text}"
     return BindError(message, given=found, help=helps)
 
 
@@ -182,7 +187,7 @@ def _tensor_help(op: type[Operator], arguments: Arguments, found: Given) -> list
     if later and later.span:
         rest = [text for text in written if text != later.span.text]
         return [f"the tensor comes first: {op.name}({', '.join([later.span.text, *rest])})"]
-    if found.value is None or len(written) > len(op.signature) or isinstance(found.value, str):
+    if len(written) >= len(op.signature) or not isinstance(found.value, int | float):
         return []
     inner = ", ".join(written)
     return [f"write {op.name}(_, {inner}) for a function, or x -> {op.name}({inner}) to give it an input"]
@@ -222,9 +227,8 @@ def _too_many(op: type[Operator], names: tuple[str, ...], positional: list[Given
 
 
 def _unknown(callee: str, name: str, names: Sequence[str], span: Span) -> BindError:
-    near = nearest(name, names)
     known = f"it takes {listed(list(names))}" if names else "it takes no arguments"
-    return BindError(f"{callee} has no argument '{name}'", span=span, help=f"did you mean '{near}'?" if near else known)
+    return BindError(f"{callee} has no argument '{name}'", span=span, help=did_you_mean(name, names, known))
 
 
 def _twice(callee: str, name: str, span: Span) -> BindError:

@@ -12,7 +12,7 @@ from netdsl.syntax import tree
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """`names` with the place of each one's first binding, declared inputs and outputs, and whether a `return` is inside."""
+    """`names` with the place of each one's first binding, inputs, outputs, and whether a `return` is inside."""
 
     names: dict[str, Span]
     inputs: tuple[tree.Input, ...]

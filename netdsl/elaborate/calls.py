@@ -206,6 +206,8 @@ class Calls(Expressions):
             raise self.op_fault(error, bound.given, given, site) from None
         except ArithmeticError as error:  # a dimension that cannot be formed
             raise self.fault("invalid-argument", f"{op.name}: {error}", site.span) from None
+        except Exception as error:  # a fault of ours; no program may end in a traceback
+            raise self.internal(op.name, error, site.span) from error
         return self.made(result, site.whole)
 
     def op_fault(self, error: OpError, given: dict[str, Given], blamed: Given | None, site: Site) -> Fault:
@@ -225,7 +227,9 @@ class Calls(Expressions):
             for i, value in enumerate(values[:8]):
                 if isinstance(value, Value) and value not in notes:
                     single = len(values) == 1
-                    fallback = f"the argument '{name}'" if single else f"number {i + 1}"
+                    fallback = f"number {i + 1}"
+                    if single:
+                        fallback = "the input" if item.span is None else f"the argument '{name}'"
                     named = item.name if single else item.items[i].name if item.items else None
                     notes[value] = self.operand_note(value, named, fallback)
         return list(notes.values())

@@ -1,7 +1,7 @@
 """Comparisons and truth of plain values: Python's, and exact on dimensions.
 
-A comparison of dimensions that holds for some values of the symbols and not for others is refused. Every walk over lists
-is paid for, so that lists that share their items cannot take forever.
+A comparison of dimensions that holds for some values of the symbols and not for others is refused. Every walk over
+lists is paid for, so that lists that share their items cannot take forever.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def equal(left: Any, right: Any, budget: Budget, op: str = "==") -> bool:
 
 def _equal(left: Any, right: Any, budget: Budget, depth: int) -> bool | None:
     """None where it depends on symbols."""
-    budget.step()
+    budget.step(2)
     if isinstance(left, Value) or isinstance(right, Value):
         return left is right
     if isinstance(left, Expr) or isinstance(right, Expr):

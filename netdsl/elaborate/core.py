@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netdsl.diagnostics import Diagnostic, Note, Severity, error
+from netdsl.diagnostics import MAX_REPORTED, Diagnostic, Note, Severity, error
 from netdsl.elaborate.budget import Budget
 from netdsl.elaborate.faults import Abort, Exhausted, Fault, Refusal
 from netdsl.elaborate.scope import Frame
@@ -15,6 +15,7 @@ from netdsl.ir.graph import Value
 from netdsl.source import Span
 
 MAX_FAULTS = 500  # faults raised, repeated ones too, before an evaluation is given up
+MAX_RANK = 64  # axes of a tensor
 _TRACE_HEAD, _TRACE_TAIL = 4, 2
 
 
@@ -40,6 +41,11 @@ class Reporter:
         if key not in self._seen:
             self._seen.add(key)
             self.diagnostics.append(diagnostic)
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody is going to read more: no use in looking for help."""
+        return len(self.diagnostics) > 4 * MAX_REPORTED
 
     @property
     def failed(self) -> bool:
@@ -90,22 +96,28 @@ class Core:
         return [*notes[:_TRACE_HEAD], Note(f"… and {left_out} calls more …"), *notes[-_TRACE_TAIL:]]
 
     def report(self, fault: Fault) -> None:
+        if not fault.diagnostics:
+            return
         for diagnostic in fault.diagnostics:
             self.reporter.report(diagnostic)
         self._faults += 1
         if self._faults > MAX_FAULTS:
             raise Abort
 
+    def internal(self, operator: str, error: Exception, span: Span) -> Fault:
+        """A fault of netdsl's own, said where it happened."""
+        message = f"{operator}: internal error of netdsl: {type(error).__name__}: {error}"
+        return self.fault("internal", message, span, help="please report it with this program")
+
     # --- tensors ----------------------------------------------------------------------------------------------------
 
     def made(self, result: Any, span: Span) -> Any:
         """Notes where the tensors of a result were made."""
-        if isinstance(result, Value):
-            self.origins.setdefault(result, span)
-        elif isinstance(result, tuple):
-            for value in result:
-                if isinstance(value, Value):
-                    self.origins.setdefault(value, span)
+        for value in result if isinstance(result, tuple) else (result,):
+            if isinstance(value, Value):
+                if value.rank > MAX_RANK:
+                    raise self.fault("limit", f"a tensor of {value.rank} axes; the limit is {MAX_RANK}", span)
+                self.origins.setdefault(value, span)
         return result
 
     def operand_note(self, value: Value, name: str | None, fallback: str) -> Note:

@@ -127,9 +127,12 @@ class Declarations(Types):
                     f"{node.name.id}: expected a tensor for the input '{name}', found {describe(given[name].value)}"
                 )
                 raise BindError(message, given=given[name])
-        missing = [p for p in node.parameters if p.default is None and p.name.id not in given]
-        if missing:
-            raise BindError(f"{node.name.id}: the argument '{missing[0].name.id}' is missing")
+        needed = [s.name.id for s in node.body.statements if isinstance(s, tree.Input)]
+        needed += [p.name.id for p in node.parameters if p.default is None]
+        for name in needed:
+            if name not in given:
+                what = "input" if name in inputs else "argument"
+                raise BindError(f"{node.name.id}: the {what} '{name}' is missing")
         self.require_layers(frame, f"'{network.name}'", site.span)
         path = self.take_path(network.name, site, frame)
         run = NetworkRun({name: given.get(name) for name in inputs}, {})

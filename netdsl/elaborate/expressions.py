@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from netdsl.diagnostics import Note, nearest
+from netdsl.diagnostics import Note
 from netdsl.elaborate import arithmetic, compare
 from netdsl.elaborate.bindings import bound_in
 from netdsl.elaborate.builtins import BUILTINS, OPERATOR_VALUES
@@ -14,6 +14,7 @@ from netdsl.elaborate.core import Core
 from netdsl.elaborate.faults import Fault, Refusal
 from netdsl.elaborate.files import Imported, Module
 from netdsl.elaborate.scope import Frame
+from netdsl.elaborate.suggest import did_you_mean
 from netdsl.elaborate.values import POISON, BlockValue, ModuleValue, NetworkValue, describe
 from netdsl.ir.graph import Value
 from netdsl.source import Span
@@ -99,9 +100,13 @@ class Expressions(Core):
             where = "below" if later.start > span.start else "in a part that did not run"
             note = Note(f"it is bound only {where}", later)
             return self.fault("unbound-name", f"'{name}' has no value here", span, notes=[note])
-        return self.fault(
-            "unknown-name", f"unknown name '{name}'", span, help=name_help(name, [*frame.names, *frame.module.names()])
-        )
+        return self.fault("unknown-name", f"unknown name '{name}'", span, help=self.name_help(name, frame))
+
+    def name_help(self, name: str, frame: Frame) -> tuple[str, ...]:
+        """The nearest of the names that could be meant."""
+        if self.reporter.full:
+            return ()
+        return did_you_mean(name, [*frame.names, *frame.module.names()], builtins=True)
 
     def definition(self, module: Module, name: str, span: Span) -> Any:
         """What a name of a file stands for; constants are evaluated at first use."""
@@ -207,7 +212,9 @@ class Expressions(Core):
         try:
             return compare.truth(value)
         except Refusal as refusal:
-            notes = [self.operand_note(value, name_of(node), "this")] if isinstance(value, Value) else []
+            notes = []
+            if isinstance(value, Value) and self.origins.get(value) != node.span:
+                notes.append(self.operand_note(value, name_of(node), "this"))
             raise self.refused(refusal, node.span, notes) from None
 
     def condition(self, node: tree.Expr, frame: Frame) -> bool:
@@ -272,12 +279,6 @@ def name_of(node: tree.Expr | None) -> str | None:
     while isinstance(node, tree.Paren):
         node = node.value
     return node.id if isinstance(node, tree.Name) else None
-
-
-def name_help(name: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The nearest of the names that could be meant."""
-    near = nearest(name, known) or nearest(name, list(BUILTINS))
-    return (f"did you mean '{near}'?",) if near else ()
 
 
 _EVALUATE: dict[type[tree.Expr], Any] = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netdsl.diagnostics import Diagnostic, DiagnosticError, Note, error, nearest
+from netdsl.elaborate.suggest import did_you_mean
 from netdsl.elaborate.values import POISON, ModuleValue
 from netdsl.source import SourceFile, Span
 from netdsl.syntax import tree
@@ -109,14 +111,7 @@ class Loader:
         if item.name.id in module.entries:
             return Imported(module, item.name.id)
         names = [n for n, v in module.entries.items() if not isinstance(v, ModuleValue)]
-        near = nearest(item.name.id, names)
-        help = (
-            f"did you mean '{near}'?"
-            if near
-            else f"it defines {', '.join(names[:12])}"
-            if names
-            else "it defines nothing"
-        )
+        help = did_you_mean(item.name.id, names, defined_names(module))
         self.diagnostics.append(
             error("unknown-name", f"\"{path}\" defines no '{item.name.id}'", item.name.span, help=help)
         )
@@ -163,7 +158,9 @@ class Loader:
         try:
             if path.is_file():
                 return path, shown, False
-            reason = "this is no file" if path.exists() else "there is no such file"
+            reason = "there is no such file"
+            if path.exists():
+                reason = "it is a folder" if path.is_dir() else "it is no file"
         except OSError as fault:
             reason = fault.strerror or "it cannot be reached"
         raise DiagnosticError(
@@ -182,6 +179,13 @@ class Loader:
                 help="move what both need into a third file",
             )
         )
+
+
+def defined_names(module: Module) -> str:
+    """`it defines A, B`, for a name that it does not define."""
+    names = module.names()
+    more = ", …" if len(names) > 12 else ""
+    return f"it defines {', '.join(names[:12])}{more}" if names else "it defines nothing"
 
 
 def _no_library(text: str, span: Span) -> Diagnostic:
@@ -207,13 +211,14 @@ def _near_files(path: Path, text: str) -> str | tuple[str, ...]:
 
 def _mark_faults(module: Module, problems: tuple[Diagnostic, ...]) -> None:
     """Finds the definitions that a syntax error touches: what they hold cannot be trusted, and says no more."""
-    places = [d.span.start for d in problems if d.span]
+    places = sorted(d.span.start for d in problems if d.span)
     end = 0
     text = module.file.source.text
     for definition in module.file.definitions:
         span = definition.span
         module.lost.update(_WORD.findall(text, end, span.start))
         end = span.end
-        if any(span.start <= place < span.end for place in places):
+        first = bisect_left(places, span.start)
+        if first < len(places) and places[first] < span.end:
             module.faulty.add(id(definition))
     module.lost.update(_WORD.findall(text, end))

@@ -1,7 +1,7 @@
 """The check of names: in all bodies, those that never run included.
 
-Follows the text in the order of evaluation and keeps the set of names that may hold a value by then: after an `if` those
-of all branches, in a loop those of the whole body. What only a value can tell is left to the evaluation.
+Follows the text in the order of evaluation and keeps the set of names that may hold a value by then: after an `if`
+those of all branches, in a loop those of the whole body. What only a value can tell is left to the evaluation.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from netdsl.diagnostics import Note, error, nearest, warning
-from netdsl.elaborate.bindings import bindings_of, children, target_names
+from netdsl.diagnostics import Note, error, warning
+from netdsl.elaborate.bindings import bindings_of, bound_in, children, target_names
 from netdsl.elaborate.builtins import BUILTINS
 from netdsl.elaborate.core import Reporter
-from netdsl.elaborate.files import Module
+from netdsl.elaborate.files import Module, defined_names
+from netdsl.elaborate.suggest import did_you_mean, suggest
+from netdsl.elaborate.tensors import ATTRIBUTES
 from netdsl.elaborate.types import dim_names
 from netdsl.elaborate.values import ModuleValue
 from netdsl.source import Span
@@ -49,12 +51,8 @@ def _check_recipe(module: Module, recipe: tree.Train, reporter: Reporter) -> Non
     if isinstance(node, tree.Attribute):
         _Checker(module, recipe, reporter).expression(node)
     elif isinstance(node, tree.Name) and node.id not in module.entries and node.id not in module.lost:
-        near = nearest(node.id, [n.name.id for n in module.networks])
-        help = (
-            f"did you mean '{near}'?"
-            if near
-            else "a recipe is for a network of this file, or r.Name of an imported one"
-        )
+        otherwise = "a recipe is for a network of this file, or r.Name of an imported one"
+        help = did_you_mean(node.id, [n.name.id for n in module.networks], otherwise)
         reporter.report(error("unknown-name", f"unknown network '{node.id}'", node.span, help=help))
 
 
@@ -160,17 +158,13 @@ class _Checker:
         self.body(body)
 
     def _if(self, node: tree.If) -> None:
-        before, after = self.known, set(self.known)
+        # What one branch binds counts as known in the next, too: keeping them apart would cost time with the square of
+        # the program, and the evaluation finds the rest.
         for branch in node.branches:
-            self.known = before
             self.expression(branch.condition)
-            before = set(self.known)
             self.body(branch.body)
-            after |= self.known
-        self.known = before
         if node.otherwise:
             self.body(node.otherwise)
-        self.known = after | self.known
 
     def _type(self, node: tree.Input | tree.ParamDecl) -> None:
         if isinstance(node, tree.Input):  # names that nothing binds become symbols
@@ -242,9 +236,21 @@ class _Checker:
                 "unbound-name", f"'{name}' has no value here", span, help, [Note("it is bound only below", later)]
             )
             return
-        candidates = [*self.known, *self.everything, *module.entries]
-        near = nearest(name, candidates) or nearest(name, BUILTINS)
-        self._report("unknown-name", f"unknown name '{name}'", span, f"did you mean '{near}'?" if near else ())
+        self._report("unknown-name", f"unknown name '{name}'", span, self._unknown_help(name))
+
+    def _unknown_help(self, name: str) -> Sequence[str]:
+        if self.reporter.full:
+            return ()
+        if isinstance(self.owner, tree.Block) and self._callers_name(name):
+            return (f"a block does not see the names of its caller: make '{name}' a parameter",)
+        attribute = suggest(name, ATTRIBUTES)
+        known = [*self.known, *self.everything, *self.module.entries]
+        if attribute and not suggest(name, known):
+            return (f"did you mean 'x.{attribute}'?",)
+        return did_you_mean(name, known, builtins=True)
+
+    def _callers_name(self, name: str) -> bool:
+        return any(name in bound_in(n) or any(name == p.name.id for p in n.parameters) for n in self.module.networks)
 
     def _imported_name(self, node: tree.Attribute, base: tree.Name) -> None:
         value: Any = self.module.entries.get(base.id)
@@ -253,14 +259,7 @@ class _Checker:
         names = value.module.names()
         if node.name in names or node.name in value.module.lost:
             return
-        near = nearest(node.name, names)
-        help = (
-            f"did you mean '{near}'?"
-            if near
-            else f"it defines {', '.join(names[:12])}"
-            if names
-            else "it defines nothing"
-        )
+        help = did_you_mean(node.name, names, defined_names(value.module))
         self._report("unknown-name", f"the file '{base.id}' defines no '{node.name}'", node.name_span, help)
 
 

@@ -145,7 +145,8 @@ class Session:
         evaluator.run(network.body, frame)
         self.called |= evaluator.called
         if not run.outputs:
-            if not bindings_of(network.body).outputs:
+            found = bindings_of(network.body)
+            if not found.outputs and not found.returns:
                 self.reporter.report(_no_output(network))
             elif not self.reporter.failed:
                 message = f"the network '{network.name.id}' has no output: the parts that declare one did not run"

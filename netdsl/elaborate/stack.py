@@ -1,8 +1,8 @@
 """Room for deep recursion: a function run in a thread with a large stack and a high recursion limit.
 
 The nesting of the tree and of calls is limited by the language; what these limits allow must never end in a
-RecursionError. The cyclic garbage collector rests meanwhile: a graph being built is all alive, and scanning it again and
-again would cost time that grows with its square.
+RecursionError. The cyclic garbage collector rests meanwhile: a graph being built is all alive, and scanning it again
+and again would cost time that grows with its square.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from types import EllipsisType
 from typing import Any
 
-from netdsl.diagnostics import nearest
 from netdsl.elaborate.builtins import OPERATOR_VALUES
 from netdsl.elaborate.calls import Calls, Site
 from netdsl.elaborate.expressions import name_of
 from netdsl.elaborate.faults import Fault, Refusal
+from netdsl.elaborate.files import defined_names
 from netdsl.elaborate.layers import LayerAt
 from netdsl.elaborate.scope import Frame
+from netdsl.elaborate.suggest import did_you_mean, suggest
 from netdsl.elaborate.values import (
     POISON,
     Given,
@@ -96,6 +97,8 @@ class Tensors(Calls):
             raise self.op_fault(error, given, None, site) from None
         except ArithmeticError as error:
             raise self.fault("invalid-argument", f"{name}: {error}", span) from None
+        except Exception as error:
+            raise self.internal(name, error, span) from error
 
     def _no_operand(
         self, op: str, side: Any, other: Any, nodes: tuple[tree.Expr | None, tree.Expr], span: Span
@@ -200,9 +203,8 @@ class Tensors(Calls):
                 if result is POISON:
                     raise Fault
                 return result
-            near = nearest(name, value.names)
             message = f"these results have no '{name}': they are {listed(value.names)}"
-            raise self.fault("attribute", message, node.name_span, help=f"did you mean '{near}'?" if near else ())
+            raise self.fault("attribute", message, node.name_span, help=did_you_mean(name, value.names))
         text = node.value.span.text if len(node.value.span.text) < 40 and "\n" not in node.value.span.text else "x"
         message = f"{describe_kind(value)} has no attribute '{name}'"
         helps: list[str] = []
@@ -217,7 +219,7 @@ class Tensors(Calls):
     def _tensor_attribute(self, value: Value, node: tree.Attribute) -> Any:
         name = node.name
         if name not in ATTRIBUTES:
-            near = {"size": "shape", "ndim": "rank", "type": "dtype"}.get(name) or nearest(name, ATTRIBUTES)
+            near = {"size": "shape", "ndim": "rank", "type": "dtype"}.get(name) or suggest(name, ATTRIBUTES)
             text = name_of(node.value) or "x"
             helps = [f"did you mean '{near}'?"] if near else [f"it has {listed(list(ATTRIBUTES))}"]
             if name in OPERATOR_VALUES:
@@ -240,8 +242,7 @@ class Tensors(Calls):
             return result
         if name in module.lost:
             raise Fault
-        near = nearest(name, module.names())
-        help = f"did you mean '{near}'?" if near else f"it defines {listed(module.names())}" if module.entries else ()
+        help = did_you_mean(name, module.names(), defined_names(module))
         message = f"the file '{value.name}' defines no '{name}'"
         raise self.fault("unknown-name", message, node.name_span, help=help)
 

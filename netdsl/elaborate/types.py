@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.diagnostics import nearest, warning
+from netdsl.diagnostics import warning
 from netdsl.elaborate.builtins import BUILTINS
 from netdsl.elaborate.faults import UsageError
 from netdsl.elaborate.scope import Frame
+from netdsl.elaborate.suggest import suggest
 from netdsl.elaborate.tensors import Tensors
 from netdsl.elaborate.values import describe
 from netdsl.ir.dims import Dim, Expr, decide, substitute, symbol, to_text
@@ -28,7 +29,7 @@ class Types(Tensors):
         if isinstance(value, DType):
             return value
         known = [d.value for d in DType]
-        near = _DTYPE_SLIPS.get(name) or nearest(name, known)
+        near = _DTYPE_SLIPS.get(name) or suggest(name, known)
         help = f"did you mean '{near}'?" if near else f"element types are {', '.join(known)}"
         raise self.fault("unknown-type", f"unknown element type '{name}'", node.dtype.span, help=help)
 
