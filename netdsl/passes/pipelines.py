@@ -48,6 +48,16 @@ PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType(
     {0: (), 1: (*_CLEAN_UP, *_FOLD), 2: (*_CLEAN_UP, *_FOLD, *_REST)}
 )
 
+#: What runs on a training step, whose weights are inputs.
+TRAINING: tuple[Pass, ...] = (
+    DeadCode(),
+    FoldConstants(),
+    RemoveIdentities(),
+    MergePairs(),
+    Joins(),
+    CommonSubexpressions(),
+)
+
 #: Every pass by its name, in the order of level 2.
 PASSES: Mapping[str, Pass] = MappingProxyType({p.name: p for p in PIPELINES[2]})
 

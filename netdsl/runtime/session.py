@@ -53,15 +53,15 @@ class Session:
         optimise: bool = True,
         bind: bool | None = None,
     ) -> None:
-        runtime = _runtime()
-        providers = _providers(runtime, device)
+        runtime = runtime_module()
+        providers = providers_for(runtime, device)
         options = runtime.SessionOptions()
         options.log_severity_level = 4 if CUDA in providers else 3  # a device that fails is our sentence to say
         if threads is not None:
             options.intra_op_num_threads = threads
         if not optimise:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = _load(runtime, model, options, providers)
+        self._session = load_session(runtime, model, options, providers)
         #: "cuda" or "cpu": where the model runs
         self.device: Literal["cuda", "cpu"] = "cuda" if CUDA in self._session.get_providers() else "cpu"
         if device == "cuda" and self.device == "cpu":
@@ -81,9 +81,7 @@ class Session:
         try:
             results = self._run_bound(arrays) if self._bind else self._run(arrays)
         except Exception as failure:
-            if not _from_runtime(failure):
-                raise
-            raise DiagnosticError([error("runtime-failure", f"ONNX Runtime: {_sentence(failure)}")]) from None
+            raise runtime_failure(failure) from None
         return dict(zip(self.outputs, results, strict=True))
 
     def _run(self, arrays: Mapping[str, NDArrayAny]) -> list[NDArrayAny]:
@@ -94,7 +92,7 @@ class Session:
 
     def _run_bound(self, arrays: Mapping[str, NDArrayAny]) -> list[NDArrayAny]:
         """Inputs are copied to the device, outputs made there and copied back once."""
-        runtime = _runtime()
+        runtime = runtime_module()
         binding = self._session.io_binding()
         for name, array in arrays.items():
             binding.bind_ortvalue_input(name, self._on_device(runtime, array))
@@ -120,13 +118,14 @@ class Session:
 def available() -> bool:
     """Whether ONNX Runtime is installed."""
     try:
-        _runtime()
+        runtime_module()
     except EnvironmentLack:
         return False
     return True
 
 
-def _runtime() -> Any:
+def runtime_module() -> Any:
+    """The onnxruntime package. Raises EnvironmentLack."""
     try:
         import onnxruntime
     except ImportError:
@@ -136,7 +135,8 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _providers(runtime: Any, device: str) -> list[str]:
+def providers_for(runtime: Any, device: str) -> list[str]:
+    """The execution providers of a device. Raises EnvironmentLack."""
     if device not in ("cpu", "cuda", "auto"):
         raise ValueError(f"device is {device!r}; it may be cpu, cuda or auto")
     has_cuda = CUDA in runtime.get_available_providers()
@@ -149,7 +149,8 @@ def _providers(runtime: Any, device: str) -> list[str]:
     return [CUDA, CPU]
 
 
-def _load(runtime: Any, model: bytes | Path, options: Any, providers: list[str]) -> Any:
+def load_session(runtime: Any, model: bytes | Path, options: Any, providers: list[str]) -> Any:
+    """An InferenceSession. Raises OSError, DiagnosticError."""
     if isinstance(model, Path):
         with model.open("rb"):
             pass  # a missing file is an OSError that names it, not the runtime's own kind of failure
@@ -161,6 +162,13 @@ def _load(runtime: Any, model: bytes | Path, options: Any, providers: list[str])
         path = str(model) if isinstance(model, Path) else ""
         message = f"ONNX Runtime cannot load the model: {_sentence(failure)}"
         raise DiagnosticError([error("unloadable-model", message, path=path)]) from None
+
+
+def runtime_failure(failure: Exception) -> Exception:
+    """What to raise for an exception of a run: a DiagnosticError if it is the runtime's, else the exception itself."""
+    if not _from_runtime(failure):
+        return failure
+    return DiagnosticError([error("runtime-failure", f"ONNX Runtime: {_sentence(failure)}")])
 
 
 def _from_runtime(failure: Exception) -> bool:
