@@ -12,24 +12,32 @@ from netdsl.ir.types import NDArrayAny
 
 BATCH = 2  # value of a symbol that leads an input's shape, if the graph accepts it
 SIZES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)  # tried for all other symbols, smallest first
+ENOUGH = (
+    8192  # elements of all inputs up to which larger sizes are preferred: layers need an inside beside their border
+)
 INTEGERS = 10  # integer inputs are below it, or below the size of the axis that they index
 
 
 def choose_symbols(graphs: Sequence[Graph]) -> dict[str, int]:
     """Values of the symbols, small and where possible all different, with which every size in every graph is positive.
-
     Raises ValueError where none of the tried ones fits.
     """
     leading = {d for g in graphs for v in g.inputs for d in v.shape[:1] if isinstance(d, Expr)}
     dims = {d for g in graphs for d in _symbolic(g)}
     names = list(dict.fromkeys(name for g in graphs for name in g.symbols))
     batch = [n for n in names if any(d.symbols == {n} and str(d) == n for d in leading)]
+    elements: Dim = sum((v.type.size for v in graphs[0].inputs), 0)
     for apart in (1, 0):  # different values first: a swapped axis must not go unseen
+        best: dict[str, int] | None = None
         for size in SIZES:
             others = (n for n in names if n not in batch)
             env = dict.fromkeys(batch, BATCH) | {n: size + i * apart for i, n in enumerate(others)}
+            if best is not None and evaluate(elements, env) > ENOUGH:
+                break
             if _feasible(dims, env):
-                return env
+                best = env
+        if best is not None:
+            return best
     raise ValueError(
         f"no sizes were found that the graph accepts; give its symbols ({', '.join(names)}) values with --set"
     )

@@ -125,6 +125,7 @@ def available() -> bool:
 
 
 def runtime_module() -> Any:
+    """The package onnxruntime. Raises EnvironmentLack without it."""
     """The onnxruntime package. Raises EnvironmentLack."""
     try:
         import onnxruntime
@@ -136,6 +137,7 @@ def runtime_module() -> Any:
 
 
 def providers_for(runtime: Any, device: str) -> list[str]:
+    """The execution providers for "cpu", "cuda" or "auto". Raises EnvironmentLack, ValueError for another device."""
     """The execution providers of a device. Raises EnvironmentLack."""
     if device not in ("cpu", "cuda", "auto"):
         raise ValueError(f"device is {device!r}; it may be cpu, cuda or auto")
@@ -150,6 +152,7 @@ def providers_for(runtime: Any, device: str) -> list[str]:
 
 
 def load_session(runtime: Any, model: bytes | Path, options: Any, providers: list[str]) -> Any:
+    """ONNX Runtime's session of a file or its bytes. Raises OSError, DiagnosticError for what is no model."""
     """An InferenceSession. Raises OSError, DiagnosticError."""
     if isinstance(model, Path):
         with model.open("rb"):
@@ -157,10 +160,11 @@ def load_session(runtime: Any, model: bytes | Path, options: Any, providers: lis
     try:
         return runtime.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=providers)
     except Exception as failure:
-        if not _from_runtime(failure):
+        sentence = failure_sentence(failure)
+        if sentence is None:
             raise
         path = str(model) if isinstance(model, Path) else ""
-        message = f"ONNX Runtime cannot load the model: {_sentence(failure)}"
+        message = f"ONNX Runtime cannot load the model: {sentence}"
         raise DiagnosticError([error("unloadable-model", message, path=path)]) from None
 
 
@@ -171,15 +175,12 @@ def runtime_failure(failure: Exception) -> Exception:
     return DiagnosticError([error("runtime-failure", f"ONNX Runtime: {_sentence(failure)}")])
 
 
-def _from_runtime(failure: Exception) -> bool:
-    """ONNX Runtime's exceptions have no base class of their own."""
-    return type(failure).__module__.startswith("onnxruntime") or isinstance(failure, RuntimeError)
-
-
-def _sentence(failure: Exception) -> str:
-    """The last part of `[ONNXRuntimeError] : 1 : FAIL : what happened`, on one line."""
-    text = " ".join(str(failure).split())
-    return text.split(" : ", 3)[-1][:400]
+def failure_sentence(failure: Exception) -> str | None:
+    """What ONNX Runtime says went wrong, the last part of `[ONNXRuntimeError] : 1 : FAIL : what happened`, on one line;
+    None for an exception that is not its own. (They have no base class.)"""
+    if not type(failure).__module__.startswith("onnxruntime") and not isinstance(failure, RuntimeError):
+        return None
+    return " ".join(str(failure).split()).split(" : ", 3)[-1][:400]
 
 
 def _type(argument: Any) -> TensorType:
