@@ -126,7 +126,6 @@ def available() -> bool:
 
 def runtime_module() -> Any:
     """The package onnxruntime. Raises EnvironmentLack without it."""
-    """The onnxruntime package. Raises EnvironmentLack."""
     try:
         import onnxruntime
     except ImportError:
@@ -138,7 +137,6 @@ def runtime_module() -> Any:
 
 def providers_for(runtime: Any, device: str) -> list[str]:
     """The execution providers for "cpu", "cuda" or "auto". Raises EnvironmentLack, ValueError for another device."""
-    """The execution providers of a device. Raises EnvironmentLack."""
     if device not in ("cpu", "cuda", "auto"):
         raise ValueError(f"device is {device!r}; it may be cpu, cuda or auto")
     has_cuda = CUDA in runtime.get_available_providers()
@@ -153,14 +151,13 @@ def providers_for(runtime: Any, device: str) -> list[str]:
 
 def load_session(runtime: Any, model: bytes | Path, options: Any, providers: list[str]) -> Any:
     """ONNX Runtime's session of a file or its bytes. Raises OSError, DiagnosticError for what is no model."""
-    """An InferenceSession. Raises OSError, DiagnosticError."""
     if isinstance(model, Path):
         with model.open("rb"):
             pass  # a missing file is an OSError that names it, not the runtime's own kind of failure
     try:
         return runtime.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=providers)
     except Exception as failure:
-        sentence = failure_sentence(failure)
+        sentence = _sentence(failure)
         if sentence is None:
             raise
         path = str(model) if isinstance(model, Path) else ""
@@ -170,12 +167,13 @@ def load_session(runtime: Any, model: bytes | Path, options: Any, providers: lis
 
 def runtime_failure(failure: Exception) -> Exception:
     """What to raise for an exception of a run: a DiagnosticError if it is the runtime's, else the exception itself."""
-    if not _from_runtime(failure):
+    sentence = _sentence(failure)
+    if sentence is None:
         return failure
-    return DiagnosticError([error("runtime-failure", f"ONNX Runtime: {_sentence(failure)}")])
+    return DiagnosticError([error("runtime-failure", f"ONNX Runtime: {sentence}")])
 
 
-def failure_sentence(failure: Exception) -> str | None:
+def _sentence(failure: Exception) -> str | None:
     """What ONNX Runtime says went wrong, the last part of `[ONNXRuntimeError] : 1 : FAIL : what happened`, on one line;
     None for an exception that is not its own. (They have no base class.)"""
     if not type(failure).__module__.startswith("onnxruntime") and not isinstance(failure, RuntimeError):
