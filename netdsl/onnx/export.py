@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onnx import ModelProto
@@ -23,9 +26,23 @@ def write_model(
     and those in the making (64 MB), is in memory. Raises OSError, and DiagnosticError for a damaged checkpoint or a
     symbol whose value no input determines.
     """
-    write_lowered(lower_graph(graph, opset), ConstantEvaluator(graph, store), path, external_data)
+    with _collector_at_rest():
+        write_lowered(lower_graph(graph, opset), ConstantEvaluator(graph, store), path, external_data)
 
 
 def to_proto(graph: Graph, store: WeightStore, *, opset: int = OPSET) -> ModelProto:
     """The model in memory. Raises ValueError above 2 GB, DiagnosticError as `write_model` does."""
-    return in_memory(lower_graph(graph, opset), ConstantEvaluator(graph, store))
+    with _collector_at_rest():
+        return in_memory(lower_graph(graph, opset), ConstantEvaluator(graph, store))
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would scan the growing model again and again and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto
 
-from netdsl.version import __version__
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Expr, to_text
 from netdsl.ir.graph import Graph, Node, Value
@@ -14,6 +13,7 @@ from netdsl.ir.types import TensorType
 from netdsl.onnx.emit import ONNX_TYPES, NodeEmitter
 from netdsl.onnx.tensors import Tensor
 from netdsl.ops.constant import Constant
+from netdsl.version import __version__
 
 #: the oldest IR version that ONNX pairs with each opset, so that the oldest runtimes that know the opset read the file
 IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -36,7 +37,7 @@ class Tensor:
     shape: tuple[int, ...]
     source: Value | Derived | np.ndarray[Any, Any]
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         return prod(self.shape) * self.dtype.size
 

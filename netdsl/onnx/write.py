@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +39,7 @@ class _Entry:
     inline: bool
     offset: int = 0
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Bytes of the TensorProto."""
         return len(self.head) + (len(_field(_RAW_DATA, self.tensor.bytes)) + self.tensor.bytes if self.inline else 0)
