@@ -64,6 +64,7 @@ def _missing(
         path=str(checkpoint.path),
         notes=_limited(notes, len(missing)),
         help=_prefix_help(missing, checkpoint.entries)
+        or _folded_help(checkpoint)
         or "a checkpoint's names are the layers' paths: netdsl report --format json lists them under 'state'",
     )
 
@@ -83,6 +84,13 @@ def _prefix_help(missing: Sequence[Parameter], entries: Mapping[str, Entry]) -> 
     for prefix in prefixes:
         if all(prefix + p.name in entries for p in missing):
             return f'the names of the checkpoint begin with "{prefix}"; save it without that prefix'
+    return ""
+
+
+def _folded_help(checkpoint: Checkpoint) -> str:
+    """Folded weights have a number sign in their names."""
+    if checkpoint.path.suffix == ".onnx" and any("#" in name for name in checkpoint.entries):
+        return "the weights of this model were folded into one another: compile it with -O 0 to use it as a checkpoint"
     return ""
 
 

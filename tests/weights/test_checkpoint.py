@@ -119,6 +119,12 @@ def test_common_prefix_is_named(tmp_path):
     assert 'the names of the checkpoint begin with "module."' in text
 
 
+def test_a_model_with_folded_weights_is_named(tmp_path):
+    path = save(tmp_path, "onnx", {"stem.conv.weight#2": ARRAYS["stem.conv.weight"]})
+    text = messages(lambda: WeightStore(parameters(), checkpoint=load_checkpoint(path)))
+    assert "compile it with -O 0" in text
+
+
 def test_wrong_shapes_and_types_are_listed_together(tmp_path):
     arrays = {**ARRAYS, "stem.conv.weight": np.zeros((2, 3, 5), np.float32), "scalar": np.array(3)}
     path = save(tmp_path, "safetensors", arrays)
