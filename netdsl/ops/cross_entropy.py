@@ -13,6 +13,7 @@ from netdsl.ir.graph import Value
 from netdsl.ir.opdef import LayerContext, Operator, ShapeError
 from netdsl.ir.types import DType, TensorType, shape_text
 from netdsl.ops import gradient_tools as g
+from netdsl.ops.activation import Clip
 from netdsl.ops.gather import Gather, as_positions
 from netdsl.ops.loss_checks import FAMILY, check_ids, check_pair, class_axis, in_single
 from netdsl.ops.nll import SoftmaxNll
@@ -175,6 +176,8 @@ class Focal(Operator):
         if gamma:
             p = cx.emit(Sigmoid(), x)
             wrong = g.sub(cx, g.add(cx, p, t), g.mul(cx, g.mul(cx, p, t), 2))  # 1 - the probability of the target
+            if gamma < 1:
+                wrong = cx.emit(Clip(1e-7), wrong)  # the power's slope is infinite at 0
             factor = wrong if gamma == 1 else g.mul(cx, wrong, wrong) if gamma == 2 else g.power(cx, wrong, gamma)
             loss = g.mul(cx, loss, factor)
         if alpha is not None:
