@@ -125,6 +125,8 @@ def _converted(
         value = value.default
     if isinstance(value, list | tuple):
         _check_size(value, budget)
+        if param.kind.variadic:
+            budget.operator(max(0, len(value) - 1))
     try:
         return param.kind.convert(value)
     except ArgumentError as error:

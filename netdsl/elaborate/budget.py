@@ -11,7 +11,8 @@ from typing import Any
 
 from netdsl.elaborate.faults import Exhausted, Limit
 
-MAX_WORK = 100_000  # operators, block calls and loop turns together
+MAX_WORK = 100_000  # operators, block calls and loop turns of a network together
+MAX_TOTAL = 250_000  # the same, of all networks of a file
 MAX_CALLS = 200  # nested
 MAX_ITEMS = 1_000_000  # of one list, characters of one string
 MAX_BITS = 4_096
@@ -23,22 +24,27 @@ MAX_DEPTH = 6_000  # expressions and statements inside each other, calls include
 class Budget:
     """Counts what was spent. Each method raises Limit where there is no more."""
 
-    __slots__ = ("depth", "steps", "words", "work")
+    __slots__ = ("depth", "earlier", "steps", "words", "work")
 
     def __init__(self) -> None:
         self.work = 0
+        self.earlier = 0  # work of the file's other networks
         self.steps = 0
         self.words = 0
         self.depth = 0
 
     def next_network(self) -> None:
         """Another network of the same file: operators count anew, time and memory go on."""
+        self.earlier += self.work
         self.work, self.depth = 0, 0
 
-    def operator(self) -> None:
-        self.work += 1
+    def operator(self, count: int = 1) -> None:
+        """One operator, call or turn; `count` for one that joins so many tensors."""
+        self.work += count
         if self.work > MAX_WORK:
             raise Exhausted(f"more than {MAX_WORK:,} operators, calls and loop turns")
+        if self.earlier + self.work > MAX_TOTAL:
+            raise Exhausted(f"more than {MAX_TOTAL:,} operators, calls and loop turns in the networks of this file")
 
     def turns(self, count: int) -> None:
         """Asks for all turns of a loop at once, so that a hopeless one fails before it starts."""

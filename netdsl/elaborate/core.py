@@ -16,6 +16,7 @@ from netdsl.source import Span
 
 MAX_FAULTS = 500  # faults raised, repeated ones too, before an evaluation is given up
 MAX_RANK = 64  # axes of a tensor
+MAX_SIZE = 2**63 - 1  # of an axis: what ONNX can say
 _TRACE_HEAD, _TRACE_TAIL = 4, 2
 
 
@@ -117,6 +118,8 @@ class Core:
             if isinstance(value, Value):
                 if value.rank > MAX_RANK:
                     raise self.fault("limit", f"a tensor of {value.rank} axes; the limit is {MAX_RANK}", span)
+                if any(isinstance(size, int) and size > MAX_SIZE for size in value.shape):
+                    raise self.fault("limit", "an axis of more than 2**63 - 1 elements", span)
                 self.origins.setdefault(value, span)
         return result
 

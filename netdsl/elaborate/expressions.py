@@ -255,7 +255,8 @@ class Expressions(Core):
         span = node.span
         if isinstance(node, tree.Name) and node.id in frame.bound and node.id in OPERATOR_VALUES:
             note = Note(f"'{node.id}' is bound here", frame.bound[node.id])
-            message = f"'{node.id}' is {describe(value)} here and hides the operator '{node.id}'"
+            line = frame.bound[node.id].line
+            message = f"'{node.id}' is {describe(value)} here, bound in line {line}, and hides the operator '{node.id}'"
             return self.fault("hidden-operator", message, span, notes=[note], help="give the value another name")
         what = f"'{node.id}' is" if isinstance(node, tree.Name) else "this is"
         help: str | tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Broken programs and the exact text that a user sees.
 
 `NAME.net` stands beside `NAME.err`. A program whose first line is `# elaborate` is compiled, all others are checked;
-files in `parts/` are imported by them. NETDSL_UPDATE_ERRORS=1 writes the `.err` files anew: read every change as a user would.
+files in `parts/` are imported by them. NETDSL_UPDATE_ERRORS=1 writes the `.err` files anew: read every change as a user
+would.
 """
 
 from __future__ import annotations
