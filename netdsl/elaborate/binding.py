@@ -213,6 +213,8 @@ def _missing(op: type[Operator], param: Param, arguments: Arguments) -> BindErro
             f"{name}={g.span.text}" for name, g in arguments.named.items() if g.span and "\n" not in g.span.text
         )
         help = f"write x -> {op.name}({inner})" + (f", or {op.name}(_, {inner}) for a function" if inner else "")
+        if param.kind.variadic:
+            help = f"write {op.name}(a, b) or, with a list, {op.name}(items)"
         return BindError(f"{op.name}: the input '{param.name}' is missing", help=help)
     return BindError(f"{op.name}: the argument '{param.name}' is missing", help=f"its arguments are {signature}")
 
