@@ -9,10 +9,24 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import EPSILON, TENSOR, Float, Param
+from netdsl.ir.dims import product
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float, require_rank, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Primitive,
+    ShapeError,
+    TrainingContext,
+    require_float,
+    require_rank,
+    same_dtype,
+)
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.batch_statistics import BatchNormTraining
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import input_channels
 
@@ -78,3 +92,49 @@ class BatchNorm(Primitive):
     @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
         return cx.emit("BatchNormalization", *inputs, epsilon=self.epsilon, momentum=self.momentum)
+
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        """Normalises by the batch's statistics and moves the running ones, unless the layer is frozen or none of its
+        parameters is trained."""
+        x, weight, bias, mean, var = node.inputs
+        if self.frozen or not (cx.wants(weight) or cx.wants(bias)):
+            return None
+        y, batch_mean, batch_var = cx.emit_all(BatchNormTraining(self.epsilon), x, weight, bias)
+        move_statistics(cx, x, self.momentum, (mean, var), (batch_mean, batch_var))
+        return (y,)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight, _, mean, var = node.inputs
+        axes = [0, *range(2, x.rank)]
+        root = g.power(cx, g.add(cx, var, self.epsilon), -0.5)
+        shift = g.total(cx, dy, axes)
+        centred = g.sub(cx, x, spread(cx, mean, x.rank))
+        slope = g.mul(cx, g.total(cx, g.mul(cx, dy, centred), axes), root)
+        scale = g.mul(cx, weight, root)
+        grads: list[Value | None] = [None] * 5
+        if cx.wants(x):
+            grads[0] = g.mul(cx, dy, spread(cx, scale, x.rank))
+        grads[1], grads[2] = slope, shift
+        if cx.wants(mean):
+            grads[3] = g.neg(cx, g.mul(cx, scale, shift))
+        if cx.wants(var):
+            grads[4] = g.mul(cx, g.mul(cx, g.mul(cx, slope, -0.5), weight), g.power(cx, root, 2))
+        return grads
+
+
+def spread(cx: GradientContext, parameter: Value, rank: int) -> Value:
+    """A `[C]` in the shape in which it broadcasts over `[N, C, …]`."""
+    return g.reshape(cx, parameter, (parameter.shape[0], *[1] * (rank - 2)))
+
+
+def move_statistics(
+    cx: TrainingContext, x: Value, momentum: float, buffers: tuple[Value, Value], batch: tuple[Value, Value]
+) -> None:
+    """Sets the buffers of mean and variance to `momentum * old + (1 - momentum) * batch`. The batch's variance becomes
+    the unbiased estimate, as in PyTorch."""
+    mean, var = batch
+    count = product([x.shape[0], *x.shape[2:]])
+    unbiased = g.divided(cx, g.mul(cx, var, g.count(cx, x.type, [0, *range(2, x.rank)])), count - 1)
+    for buffer, new in zip(buffers, (mean, unbiased), strict=True):
+        old = g.mul(cx, cx.current(buffer), momentum)
+        cx.update(buffer, g.add(cx, old, g.mul(cx, new, 1 - momentum)))

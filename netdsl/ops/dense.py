@@ -9,12 +9,23 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import BOOL, INITIALIZER, POSITIVE, TENSOR, Param
-from netdsl.ir.dims import decide, to_text
+from netdsl.ir.dims import decide, product, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import XAVIER_UNIFORM, ZEROS, Initializer
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float, require_rank, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Primitive,
+    ShapeError,
+    require_float,
+    require_rank,
+    same_dtype,
+)
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.broadcast import broadcast
 from netdsl.ops.precision import like, runs_in_float32, wide
 
@@ -89,6 +100,18 @@ class Dense(Primitive):
         y = cx.emit("MatMul", x, cx.emit("Transpose", weight, perm=[1, 0]))
         return cx.emit("Add", y, bias) if bias else y
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight, *bias = node.inputs
+        dx = cx.emit(MatMul(), dy, weight) if cx.wants(x) else None
+        dw = cx.emit(MatMul(), g.transpose(cx, _rows(cx, dy), (1, 0)), _rows(cx, x)) if cx.wants(weight) else None
+        sums = [g.total(cx, dy, range(dy.rank - 1)) if cx.wants(b) else None for b in bias]
+        return dx, dw, *sums
+
+
+def _rows(cx: GradientContext, x: Value) -> Value:
+    """`x` as a matrix of the rows along its last axis."""
+    return g.reshape(cx, x, (product(x.shape[:-1]), x.shape[-1]))
+
 
 @dataclass(frozen=True)
 class MatMul(Primitive):
@@ -136,3 +159,28 @@ class MatMul(Primitive):
         # ONNX multiplies 32- and 64-bit integers alone; the low bits of the product are those of the narrow type.
         wide_a, wide_b = (cx.emit("Cast", name, to=cx.onnx_type(DType.int32)) for name in (a, b))
         return cx.emit("Cast", cx.emit("MatMul", wide_a, wide_b), to=cx.onnx_type(dtype))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        """`da = dy @ b.T` and `db = a.T @ dy`, vectors as matrices of one row or column."""
+        a, b = node.inputs
+        left = g.unsqueeze(cx, a, [0]) if a.rank == 1 else a
+        right = g.unsqueeze(cx, b, [1]) if b.rank == 1 else b
+        if b.rank == 1:
+            dy = g.unsqueeze(cx, dy, [dy.rank])
+        if a.rank == 1:
+            dy = g.unsqueeze(cx, dy, [dy.rank - 1])
+        da = db = None
+        if cx.wants(a):
+            found = cx.emit(MatMul(), dy, _turned(cx, right))
+            da = g.reshape(cx, g.sum_to(cx, found, left.type), a.shape)
+        if cx.wants(b):
+            if right.rank == 2:  # one product over all rows of the batch
+                found = cx.emit(MatMul(), _turned(cx, _rows(cx, left)), _rows(cx, dy))
+            else:
+                found = cx.emit(MatMul(), _turned(cx, left), dy)
+            db = g.reshape(cx, g.sum_to(cx, found, right.type), b.shape)
+        return da, db
+
+
+def _turned(cx: GradientContext, x: Value) -> Value:
+    return g.transpose(cx, x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])

@@ -9,11 +9,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import ANY, AXIS, DTYPE, POSITIVE, TENSOR, Param, describe
+from netdsl.ir.dims import Dim, product
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, Primitive, ShapeError, normal_axis
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Operator,
+    OpError,
+    Primitive,
+    ShapeError,
+    normal_axis,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.constant import Cast
+from netdsl.ops.precision import like, runs_in_float32, wide
+from netdsl.ops.shape import emit_reshape
 
 
 def as_positions(cx: LayerContext, op: str, argument: str, value: Value) -> Value:
@@ -60,6 +73,65 @@ class Gather(Primitive):
 
     def lower(self, cx: Emitter, node: Node, x: str, indices: str) -> str:
         return cx.emit("Gather", x, indices, axis=self.axis)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, indices = node.inputs
+        return cx.emit(AddRows(self.axis, x.shape[self.axis]), indices, dy), None
+
+
+@dataclass(frozen=True)
+class AddRows(Primitive):
+    """Zeros with each entry of `dy` added at the position along `axis` that `indices` gives: the gradient of
+    `gather`. Counts an addition per entry."""
+
+    axis: int
+    size: Dim
+
+    name: ClassVar[str] = "add_rows"
+    family: ClassVar[str] = "internal"
+    reference: ClassVar[str] = "ONNX ScatterND"
+
+    def infer(self, indices: TensorType, dy: TensorType) -> TensorType:
+        end = self.axis + indices.rank
+        if dy.shape[self.axis : end] != indices.shape:
+            raise ShapeError(f"add_rows: {indices} does not fit {dy} at axis {self.axis}")
+        return dy.with_shape((*dy.shape[: self.axis], self.size, *dy.shape[end:]))
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(other=inputs[1].size)
+
+    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
+        return WHOLE
+
+    def evaluate(self, indices: NDArrayAny, dy: NDArrayAny) -> NDArrayAny:
+        places: Any = indices
+        size: Any = self.size
+        shape = (*dy.shape[: self.axis], size, *dy.shape[self.axis + indices.ndim :])
+        y = np.zeros(shape, wide(dy).dtype)
+        np.add.at(y, (*[slice(None)] * self.axis, places), wide(dy))
+        return like(y, dy)
+
+    @runs_in_float32(DType.float16, DType.bfloat16)
+    def lower(self, cx: Emitter, node: Node, indices: str, dy: str) -> str:
+        places, grad = (v.type for v in node.inputs)
+        end = self.axis + places.rank
+        first = [*range(self.axis, end), *range(self.axis), *range(end, grad.rank)]
+        moved = [grad.shape[a] for a in first]
+        rest = moved[places.rank :]
+        if self.axis:
+            dy = cx.emit("Transpose", dy, perm=first)
+        zeros = cx.emit("Expand", cx.scalar(0, grad.dtype), cx.shape([self.size, *rest]))
+        if places.dtype is not DType.int64:
+            indices = cx.emit("Cast", indices, to=cx.onnx_type(DType.int64))
+        rows = product(places.shape)
+        at = emit_reshape(cx, indices, places.shape, (rows, 1))
+        y = cx.emit("ScatterND", zeros, at, emit_reshape(cx, dy, moved, (rows, *rest)), reduction="add")
+        back = [*range(1, self.axis + 1), 0, *range(self.axis + 1, len(rest) + 1)]
+        return cx.emit("Transpose", y, perm=back) if self.axis else y
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        indices, grad = node.inputs
+        return None, cx.emit(Gather(self.axis), dy, indices) if cx.wants(grad) else None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,14 @@ import numpy as np
 from netdsl.ir.arguments import PER_AXIS, TENSOR, Param
 from netdsl.ir.dims import Dim, ceil_div, exact_div, product, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float
+from netdsl.ir.opdef import Cost, Emitter, GradientContext, LayerContext, Primitive, ShapeError, require_float
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.along import AddAlong
+from netdsl.ops.axis_matrix import AxisMatrix, transposed_along
 from netdsl.ops.precision import like, runs_in_float32, wide
+from netdsl.ops.selection import ArgMax
 from netdsl.ops.spatial import axes_of, spatial_rank
 
 
@@ -52,6 +56,10 @@ class GlobalAvgPool(GlobalPool):
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("GlobalAveragePool", x)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        return (g.expand_to(cx, g.divided(cx, dy, product(x.shape[2:])), x.shape),)
+
 
 @dataclass(frozen=True)
 class GlobalMaxPool(GlobalPool):
@@ -67,6 +75,14 @@ class GlobalMaxPool(GlobalPool):
     @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("GlobalMaxPool", x)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        """Of equal elements the first takes all, as in PyTorch."""
+        (x,) = node.inputs
+        rows = g.reshape(cx, x, (*x.shape[:2], product(x.shape[2:])))
+        first = cx.emit(ArgMax(2, True), rows)
+        grads = g.reshape(cx, dy, (*x.shape[:2], 1))
+        return (g.reshape(cx, cx.emit(AddAlong(2), g.zeros_like(cx, rows), first, grads), x.shape),)
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,35 @@ class AdaptiveAvgPool(Primitive):
         for axis, size in enumerate(self.size, start=2):
             x = _emit_axis(cx, input.dtype, x, input.shape[axis], size, axis, input.rank)
         return x
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        for axis, size in enumerate(self.size, start=2):
+            dim = x.shape[axis]
+            if dim == size:
+                continue
+            step = exact_div(dim, size)
+            if step is None:
+                dy = transposed_along(cx, dy, axis, cx.emit(AdaptiveAvgMatrix(dim, x.dtype, size)))
+                continue
+            before, after = dy.shape[: axis + 1], dy.shape[axis + 1 :]
+            share = g.unsqueeze(cx, g.divided(cx, dy, step), [axis + 1])
+            dy = g.reshape(cx, g.expand_to(cx, share, (*before, step, *after)), (*before[:-1], dim, *after))
+        return (dy,)
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgMatrix(AxisMatrix):
+    """What `adaptive_avg_pool` multiplies one spatial axis with, `[out, in]`."""
+
+    size: int
+
+    name: ClassVar[str] = "adaptive_avg_matrix"
+    reference: ClassVar[str] = "PyTorch AdaptiveAvgPool1d"
+
+    @property
+    def operator(self) -> Primitive:
+        return AdaptiveAvgPool((self.size,))
 
 
 def _emit_axis(cx: Emitter, dtype: DType, x: str, dim: Dim, size: int, axis: int, rank: int) -> str:

@@ -15,6 +15,7 @@ from netdsl.ir.initializer import ONES, ZEROS
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
+    GradientContext,
     LayerContext,
     OpError,
     Primitive,
@@ -25,6 +26,9 @@ from netdsl.ir.opdef import (
 )
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops import pooling
+from netdsl.ops.normalisation import normal_gradient, normalised
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import input_channels, spatial_rank
@@ -105,6 +109,26 @@ class InstanceNorm(Primitive):
             parameters = unit_affine(cx, input_channels(self.name, input), input.dtype)
         return cx.emit("InstanceNormalization", x, *parameters, epsilon=self.epsilon)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, *parameters = node.inputs
+        return _grouped_gradient(cx, x, parameters, dy, input_channels(self.name, x.type), self.epsilon)
+
+
+def _grouped_gradient(
+    cx: GradientContext, x: Value, parameters: Sequence[Value], dy: Value, groups: int, epsilon: float
+) -> Sequence[Value | None]:
+    """The gradients for `x`, weight and bias, if there are any, of a norm over groups of channels."""
+    rows = (x.shape[0], groups, product(x.shape[1:]) // groups)
+    normal, root = normalised(cx, g.reshape(cx, x, rows), (2,), epsilon)
+    scaled, sums = dy, []
+    if parameters:
+        weight = parameters[0]
+        scaled = g.mul(cx, dy, g.reshape(cx, weight, (*weight.shape, *[1] * (x.rank - 2))))
+        axes = [0, *range(2, x.rank)]
+        sums = [g.total(cx, g.mul(cx, dy, g.reshape(cx, normal, x.shape)), axes), g.total(cx, dy, axes)]
+    dx = normal_gradient(cx, g.reshape(cx, scaled, rows), normal, root, (2,)) if cx.wants(x) else None
+    return None if dx is None else g.reshape(cx, dx, x.shape), *sums
+
 
 def unit_affine(cx: Emitter, count: int, dtype: DType) -> tuple[str, str]:
     """A weight of ones and a bias of zeros."""
@@ -172,6 +196,10 @@ class GroupNorm(Primitive):
         scaled = cx.emit("Mul", back, cx.emit("Reshape", weight, shape))
         return cx.emit("Add", scaled, cx.emit("Reshape", bias, shape))
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, *parameters = node.inputs
+        return _grouped_gradient(cx, x, parameters, dy, self.groups, self.epsilon)
+
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Primitive):
@@ -228,3 +256,20 @@ class LocalResponseNorm(Primitive):
             "Add", cx.emit("Mul", means, cx.scalar(self.alpha, input.dtype)), cx.scalar(self.k, input.dtype)
         )
         return cx.emit("Div", x, cx.emit("Pow", scaled, cx.scalar(self.beta, input.dtype)))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        """`dy * s**-beta - 2*alpha*beta * x * mean(dy * x * s**(-beta - 1))` with `s = k + alpha * mean(x**2)`, the
+        second mean over the channels whose windows hold the channel."""
+        (x,) = node.inputs
+        before, after = self.size // 2, (self.size - 1) // 2
+        means = self._means(cx, g.mul(cx, x, x), before, after)
+        base = g.add(cx, g.mul(cx, means, self.alpha), self.k)
+        scaled = g.mul(cx, dy, g.power(cx, base, -self.beta))
+        back = self._means(cx, g.div(cx, g.mul(cx, scaled, x), base), after, before)
+        return (g.sub(cx, scaled, g.mul(cx, g.mul(cx, x, back), 2 * self.alpha * self.beta)),)
+
+    def _means(self, cx: GradientContext, x: Value, before: int, after: int) -> Value:
+        """Means over neighbouring channels."""
+        flat = g.reshape(cx, x, (x.shape[0], 1, x.shape[1], product(x.shape[2:])))
+        window = pooling.AvgPool((self.size, 1), (1, 1), ((before, after), (0, 0)), (1, 1))
+        return g.reshape(cx, cx.emit(window, flat), x.shape)

@@ -13,11 +13,12 @@ import numpy as np
 from netdsl.ir.arguments import SHAPE, TENSOR, Param, is_int
 from netdsl.ir.dims import Dim, Expr, bounds, ceil_div, decide, dim_max, dim_min, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, Operator, OpError, Primitive, ShapeError
+from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, Operator, OpError, Primitive, ShapeError
 from netdsl.ir.reach import POINTWISE, WHOLE, Axis, Reach
-from netdsl.ir.types import NDArrayAny, TensorType, shape_text
+from netdsl.ir.types import DType, NDArrayAny, TensorType, shape_text
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
-from netdsl.ops.shape import Squeeze, Unsqueeze
+from netdsl.ops.precision import runs_in_float32
+from netdsl.ops.shape import Squeeze, Unsqueeze, emit_reshape
 from netdsl.ops.spatial import spatial_rank
 
 
@@ -65,6 +66,75 @@ class Slice(Primitive):
         starts = [_onnx_bound(start, size) for start, size in zip(self.starts, sizes, strict=True)]
         ends = [_onnx_bound(e, n, s < 0) for e, n, s in zip(self.ends, sizes, self.steps, strict=True)]
         return cx.emit("Slice", x, cx.shape(starts), cx.shape(ends), cx.ints(self.axes), cx.ints(self.steps))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        sizes = tuple(node.inputs[0].shape[a] for a in self.axes)
+        return (cx.emit(Unslice(self.starts, self.ends, self.axes, self.steps, sizes), dy),)
+
+
+@dataclass(frozen=True)
+class Unslice(Primitive):
+    """Zeros with `x` at the places that `slice` reads, the gradient of `slice`: the axes get `sizes`."""
+
+    starts: tuple[Dim, ...]
+    ends: tuple[Dim, ...]
+    axes: tuple[int, ...]
+    steps: tuple[int, ...]
+    sizes: tuple[Dim, ...]
+
+    name: ClassVar[str] = "unslice"
+    family: ClassVar[str] = "internal"
+    reference: ClassVar[str] = "ONNX Pad"
+
+    def infer(self, x: TensorType) -> TensorType:
+        shape = list(x.shape)
+        for axis, size in zip(self.axes, self.sizes, strict=True):
+            shape[axis] = size
+        return x.with_shape(shape)
+
+    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
+        return WHOLE
+
+    def evaluate(self, x: NDArrayAny) -> NDArrayAny:
+        shape: list[Any] = list(x.shape)
+        keys: list[Any] = [slice(None)] * x.ndim
+        for start, end, axis, step, size in zip(self.starts, self.ends, self.axes, self.steps, self.sizes, strict=True):
+            shape[axis] = size
+            keys[axis] = slice(start, None if end == -1 else end, step)
+        y = np.zeros(shape, x.dtype)
+        y[tuple(keys)] = x
+        return y
+
+    @runs_in_float32(DType.bfloat16)
+    def lower(self, cx: Emitter, node: Node, x: str) -> str:
+        """Backward axes are turned round, gaps of a step filled by padding a new axis, the rest by one Pad."""
+        shape = list(node.inputs[0].shape)
+        back = [axis for axis, step in zip(self.axes, self.steps, strict=True) if step < 0]
+        if back:
+            ends, steps = cx.ints([-_BEYOND] * len(back)), cx.ints([-1] * len(back))
+            x = cx.emit("Slice", x, cx.ints([-1] * len(back)), ends, cx.ints(back), steps)
+        begins: list[Dim] = [0] * len(shape)
+        rest: list[Dim] = [0] * len(shape)
+        for start, axis, step, size in zip(self.starts, self.axes, self.steps, self.sizes, strict=True):
+            count, gap = shape[axis], abs(step)
+            if gap > 1:
+                x = self._spread(cx, node, x, shape, axis, gap)
+                shape[axis] = count * gap
+            begins[axis] = start if step > 0 else start - (count - 1) * gap
+            rest[axis] = size - begins[axis] - shape[axis]
+        return cx.emit("Pad", x, cx.shape([*begins, *rest]), mode="constant")
+
+    def _spread(self, cx: Emitter, node: Node, x: str, shape: Sequence[Dim], axis: int, gap: int) -> str:
+        """`gap - 1` zeros behind each element of an axis."""
+        split = [*shape[: axis + 1], 1, *shape[axis + 1 :]]
+        pads = [0] * (2 * len(split))
+        pads[len(split) + axis + 1] = gap - 1
+        padded = cx.emit("Pad", emit_reshape(cx, x, shape, split), cx.ints(pads), mode="constant")
+        after = [*shape[:axis], shape[axis] * gap, *shape[axis + 1 :]]
+        return emit_reshape(cx, padded, [*shape[: axis + 1], gap, *shape[axis + 1 :]], after)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(Slice(self.starts, self.ends, self.axes, self.steps), dy),)
 
 
 _BEYOND = 2**63 - 1

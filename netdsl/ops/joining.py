@@ -12,9 +12,20 @@ import numpy as np
 from netdsl.ir.arguments import AXIS, SIZES, TENSOR, TENSORS, Param
 from netdsl.ir.dims import Dim, bounds, decide, exact_div, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, normal_axis, same_dtype
+from netdsl.ir.opdef import (
+    Emitter,
+    GradientContext,
+    LayerContext,
+    OpError,
+    Primitive,
+    ShapeError,
+    normal_axis,
+    same_dtype,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.indexing import Slice
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,18 @@ class Concat(Primitive):
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
         return cx.emit("Concat", *inputs, axis=self.axis)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        sizes = tuple(v.shape[self.axis] for v in node.inputs)
+        if all(cx.wants(v) for v in node.inputs):
+            return cx.emit_all(Split(sizes, self.axis), dy)
+        grads: list[Value | None] = []
+        start: Dim = 0
+        for value, size in zip(node.inputs, sizes, strict=True):
+            part = Slice((start,), (start + size,), (self.axis,), (1,))
+            grads.append(cx.emit(part, dy) if cx.wants(value) else None)
+            start += size
+        return grads
+
 
 @dataclass(frozen=True)
 class Split(Primitive):
@@ -122,6 +145,10 @@ class Split(Primitive):
             parts = {"num_outputs": count} if cx.opset >= 18 else {}
             return cx.emit_all("Split", count, x, axis=self.axis, **parts)
         return cx.emit_all("Split", count, x, cx.shape(self.sizes), axis=self.axis)
+
+    def gradient(self, cx: GradientContext, node: Node, *grads: Value | None) -> Sequence[Value | None]:
+        parts = [g.zeros_like(cx, v) if dy is None else dy for v, dy in zip(node.outputs, grads, strict=True)]
+        return (parts[0] if len(parts) == 1 else cx.emit(Concat(self.axis), *parts),)
 
 
 def _equal_sizes(x: TensorType, parts: int, axis: int) -> tuple[Dim, ...]:

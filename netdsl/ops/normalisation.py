@@ -11,9 +11,20 @@ import numpy as np
 from netdsl.ir.arguments import AXES, EPSILON, TENSOR, Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, normal_axis, require_float, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Primitive,
+    ShapeError,
+    normal_axis,
+    require_float,
+    same_dtype,
+)
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.precision import like, runs_in_float32, wide
 
 
@@ -77,6 +88,11 @@ class AxesNorm(Primitive):
         sizes = iter(parameter.shape)
         return wide(parameter).reshape([next(sizes) if a in self.axes else 1 for a in range(rank)])
 
+    def placed(self, cx: GradientContext, parameter: Value, rank: int) -> Value:
+        """A parameter in the shape in which it broadcasts over the input, as a graph value."""
+        sizes = iter(parameter.shape)
+        return g.reshape(cx, parameter, [next(sizes) if a in self.axes else 1 for a in range(rank)])
+
     def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
         rank = node.inputs[0].rank
         first = rank - len(self.axes)
@@ -113,6 +129,29 @@ class LayerNorm(AxesNorm):
     def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
         return cx.emit("LayerNormalization", x, *parameters, axis=first, epsilon=self.epsilon)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight, bias = node.inputs
+        others = [a for a in range(x.rank) if a not in self.axes]
+        normal, root = normalised(cx, x, self.axes, self.epsilon)
+        scaled = g.mul(cx, dy, self.placed(cx, weight, x.rank))
+        dx = normal_gradient(cx, scaled, normal, root, self.axes) if cx.wants(x) else None
+        dweight = g.total(cx, g.mul(cx, dy, normal), others) if cx.wants(weight) else None
+        return dx, dweight, g.total(cx, dy, others) if cx.wants(bias) else None
+
+
+def normalised(cx: GradientContext, x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:
+    """`x` with mean 0 and variance 1 over `axes`, and `1 / sqrt(var + epsilon)`."""
+    centred = g.sub(cx, x, g.mean(cx, x, axes, keep=True))
+    var = g.mean(cx, g.mul(cx, centred, centred), axes, keep=True)
+    root = g.power(cx, g.add(cx, var, epsilon), -0.5)
+    return g.mul(cx, centred, root), root
+
+
+def normal_gradient(cx: GradientContext, dy: Value, normal: Value, root: Value, axes: Sequence[int]) -> Value:
+    """The gradient for what `normalised` was given, from that for its first result."""
+    along = g.mul(cx, normal, g.mean(cx, g.mul(cx, dy, normal), axes, keep=True))
+    return g.mul(cx, root, g.sub(cx, g.sub(cx, dy, g.mean(cx, dy, axes, keep=True)), along))
+
 
 @dataclass(frozen=True)
 class RmsNorm(AxesNorm):
@@ -145,3 +184,16 @@ class RmsNorm(AxesNorm):
         return cx.emit(
             "Mul", normal if inner is dtype else cx.emit("Cast", normal, to=cx.onnx_type(dtype)), *parameters
         )
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight = node.inputs
+        others = [a for a in range(x.rank) if a not in self.axes]
+        mean = g.mean(cx, g.mul(cx, x, x), self.axes, keep=True)
+        root = g.power(cx, g.add(cx, mean, self.epsilon), -0.5)
+        normal = g.mul(cx, x, root)
+        dx = None
+        if cx.wants(x):
+            scaled = g.mul(cx, dy, self.placed(cx, weight, x.rank))
+            along = g.mul(cx, normal, g.mean(cx, g.mul(cx, scaled, normal), self.axes, keep=True))
+            dx = g.mul(cx, root, g.sub(cx, scaled, along))
+        return dx, g.total(cx, g.mul(cx, dy, normal), others) if cx.wants(weight) else None

@@ -10,11 +10,13 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import FLOAT, PADDING, TENSOR, PaddingValue, Pads, Param, choice
-from netdsl.ir.dims import decide, to_text
+from netdsl.ir.dims import Dim, decide, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError
+from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, OpError, Primitive, ShapeError
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.indexing import Slice, Unslice
 from netdsl.ops.precision import runs_in_float32
 from netdsl.ops.spatial import explicit_pads, spatial_rank
 
@@ -81,3 +83,33 @@ class Pad(Primitive):
         if self.mode == "constant":
             return cx.emit("Pad", x, pads, cx.scalar(self.value, node.inputs[0].dtype), mode="constant")
         return cx.emit("Pad", x, pads, mode=_NUMPY_MODES[self.mode])
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        for axis, pair in enumerate(self.padding, start=2):
+            if any(pair):
+                dy = self._folded(cx, dy, axis, *pair)
+        return (dy,)
+
+    def _folded(self, cx: GradientContext, dy: Value, axis: int, begin: int, end: int) -> Value:
+        """The gradient of what was inside an axis, with that of the border added where its values came from."""
+        size = dy.shape[axis] - begin - end
+        total = _part(cx, dy, axis, begin, begin + size)
+        if self.mode == "constant":
+            return total
+        borders: list[tuple[Dim, int, Dim]] = [(0, begin, 1), (begin + size, end, size - 1 - end)]
+        if self.mode == "replicate":
+            borders = [(0, begin, 0), (begin + size, end, size - 1)]
+        for start, count, at in borders:
+            if not count:
+                continue
+            border = _part(cx, dy, axis, start, start + count)
+            if self.mode == "reflect":
+                border = cx.emit(Slice((count - 1,), (-1,), (axis,), (-1,)), border)
+            else:
+                border, count = g.total(cx, border, (axis,), keep=True), 1
+            total = g.add(cx, total, cx.emit(Unslice((at,), (at + count,), (axis,), (1,), (size,)), border))
+        return total
+
+
+def _part(cx: GradientContext, x: Value, axis: int, start: Dim, end: Dim) -> Value:
+    return cx.emit(Slice((start,), (end,), (axis,), (1,)), x)

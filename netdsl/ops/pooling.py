@@ -5,168 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, TENSOR, PaddingValue, Pads, Param
-from netdsl.ir.dims import Dim, dim_max
+from netdsl.ir.arguments import BOOL, Param
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError, require_float
-from netdsl.ir.reach import Reach
+from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive, ShapeError, require_float
 from netdsl.ir.types import DType, NDArrayAny, TensorType, dtype_of
+from netdsl.ops import gradient_tools as g
+from netdsl.ops import resize
+from netdsl.ops.axis_matrix import AxisMatrix, transposed_along
+from netdsl.ops.pool import WINDOW, Pool, difference, lowest, no_pads
+from netdsl.ops.pooling_gradient import MaxPoolGradient
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
-from netdsl.ops.spatial import (
-    SamePads,
-    axes_of,
-    emit_spatial_pad,
-    explicit_pads,
-    onnx_window,
-    pad_spatial,
-    padded_type,
-    same_amounts,
-    spatial_rank,
-    window_reach,
-    window_sizes,
-    windows,
-)
-
-WINDOW = (
-    Param("x", TENSOR),
-    Param("kernel", PER_AXIS),
-    Param("stride", PER_AXIS, default_from="kernel"),
-    Param("padding", PADDING, 0),
-    Param("dilation", PER_AXIS, 1),
-    Param("ceil", BOOL, False, doc="keep a last window that is not full"),
-)
-
-
-@dataclass(frozen=True)
-class Pool(Primitive):
-    """What pools share: a window that slides over the spatial axes of `[N, C, …]`, channel by channel."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: SamePads
-    dilation: tuple[int, ...]
-    ceil: bool = False
-
-    @classmethod
-    def call(
-        cls,
-        cx: LayerContext,
-        x: Value,
-        kernel: int | tuple[int, ...],
-        stride: int | tuple[int, ...],
-        padding: PaddingValue,
-        dilation: int | tuple[int, ...],
-        ceil: bool,
-        **more: Any,
-    ) -> Value | tuple[Value, ...]:
-        outputs = cx.emit_all(cls.window(x.type, kernel, stride, padding, dilation, ceil, **more), x)
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    @classmethod
-    def window(
-        cls,
-        x: TensorType,
-        kernel: int | tuple[int, ...],
-        stride: int | tuple[int, ...],
-        padding: PaddingValue,
-        dilation: int | tuple[int, ...],
-        ceil: bool,
-        **more: Any,
-    ) -> Self:
-        """The operator for the arguments of a call. Raises OpError."""
-        rank = spatial_rank(cls.name, x)
-        sizes, strides = axes_of(cls.name, kernel, rank, "kernel"), axes_of(cls.name, stride, rank, "stride")
-        dilations = axes_of(cls.name, dilation, rank, "dilation")
-        pads = explicit_pads(cls.name, padding, x, sizes, strides, dilations)
-        if pads != "same" and padding != "same":
-            _check_padding(cls.name, pads, sizes, dilations)
-        return cls(sizes, strides, pads, dilations, ceil and padding != "same", **more)
-
-    def sizes(self, x: TensorType) -> tuple[Dim, ...]:
-        """The output's spatial sizes."""
-        return window_sizes(self.name, x, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
-
-    def infer(self, x: TensorType) -> TensorType | tuple[TensorType, ...]:
-        spatial_rank(self.name, x)
-        return x.with_shape((*x.shape[:2], *self.sizes(x)))
-
-    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        """A comparison or an addition for every tap but the first."""
-        return Cost(other=outputs[0].size * (prod(self.kernel) - 1))
-
-    def reach(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Reach:
-        return window_reach(self.kernel, self.stride, self.padding, self.dilation)
-
-    def frame(self, x: TensorType) -> tuple[tuple[tuple[Dim, Dim], ...], tuple[tuple[Dim, Dim], ...]]:
-        """(begin, end) per spatial axis: the padding asked for, and that which also fills the windows `ceil` adds."""
-        pads: tuple[tuple[Dim, Dim], ...]
-        pads = (
-            same_amounts(x.shape[2:], self.kernel, self.stride, self.dilation)
-            if self.padding == "same"
-            else self.padding
-        )
-        if not self.ceil:
-            return pads, pads
-        full = []
-        for i, size in enumerate(self.sizes(x)):
-            needed = (size - 1) * self.stride[i] + (self.kernel[i] - 1) * self.dilation[i] + 1
-            full.append((pads[i][0], dim_max(pads[i][1], needed - x.shape[2 + i] - pads[i][0])))
-        return pads, tuple(full)
-
-    def view(self, x: NDArrayAny, pads: Any, value: float) -> NDArrayAny:
-        """Every window `[N, C, *out, *kernel]`, padding filled with `value`."""
-        sizes: Any = self.sizes(TensorType(DType.float32, x.shape))
-        found = windows(pad_spatial(x, pads, value), self.kernel, self.stride, self.dilation)
-        return found[(slice(None), slice(None), *(slice(0, size) for size in sizes))]
-
-    @property
-    def taps(self) -> tuple[int, ...]:
-        """The axes of `view` that run over a window."""
-        return tuple(range(-len(self.kernel), 0))
-
-    @property
-    def fits(self) -> bool:
-        """Whether the padding is known and smaller than the undilated kernel, as ONNX Runtime wants it."""
-        return self.padding != "same" and all(max(p) < k for p, k in zip(self.padding, self.kernel, strict=True))
-
-    def onnx(self, x: TensorType) -> dict[str, object]:
-        """ONNX's attributes. `ceil` becomes padding where the sizes are known and the padding is below the kernel."""
-        attributes = onnx_window(self.kernel, self.stride, self.padding, self.dilation)
-        if self.ceil:
-            full = self.frame(x)[1]
-            known = all(isinstance(e, int) and e < k for (_, e), k in zip(full, self.kernel, strict=True))
-            attributes["ceil_mode"] = int(not known)
-            if known:
-                attributes["pads"] = [p[0] for p in full] + [p[1] for p in full]
-        return attributes
-
-
-def _check_padding(op: str, pads: Pads, kernel: Sequence[int], dilation: Sequence[int]) -> None:
-    for amount, size, step in zip(pads, kernel, dilation, strict=True):
-        extent = (size - 1) * step + 1
-        if max(amount) >= extent:
-            raise OpError(
-                f"{op}: a padding of {max(amount)} must be smaller than the kernel, {extent}: "
-                "a window would hold nothing else",
-                argument="padding",
-                help="pad the tensor itself: pad(x, padding)",
-            )
-
-
-def _none(axes: Sequence[Any]) -> Pads:
-    return ((0, 0),) * len(axes)
-
-
-def lowest(dtype: DType) -> float:
-    """What the maximum of a window starts from."""
-    if dtype.is_float:
-        return -np.inf
-    return 0 if dtype is DType.uint8 else -128
+from netdsl.ops.spatial import SamePads, emit_spatial_pad, onnx_window, pad_spatial, padded_type, window_sizes, windows
 
 
 @dataclass(frozen=True)
@@ -199,7 +53,11 @@ class MaxPool(Pool):
         if self.fits:
             return cx.emit("MaxPool", x, **self.onnx(input))
         padded = emit_spatial_pad(cx, x, input, self.frame(input)[1], lowest(input.dtype))
-        return cx.emit("MaxPool", padded, **onnx_window(self.kernel, self.stride, _none(self.kernel), self.dilation))
+        return cx.emit("MaxPool", padded, **onnx_window(self.kernel, self.stride, no_pads(self.kernel), self.dilation))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value, *_: None) -> Sequence[Value | None]:
+        backward = MaxPoolGradient(self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+        return (cx.emit(backward, node.inputs[0], node.outputs[0], dy),)
 
 
 @dataclass(frozen=True)
@@ -231,7 +89,7 @@ class AvgPool(Pool):
         ones = np.ones((1, 1, *x.shape[2:]), numbers.dtype)
         rest = full
         if self.count_include_pad:  # what `ceil` adds beyond the padding never counts
-            ones, rest = pad_spatial(ones, pads, 1), _difference(full, pads)
+            ones, rest = pad_spatial(ones, pads, 1), difference(full, pads)
         counted = windows(pad_spatial(ones, rest), self.kernel, self.stride, self.dilation)
         counted = counted[(slice(None), slice(None), *(slice(0, size) for size in total.shape[2:]))]
         return like(total / counted.sum(axis=self.taps), x)
@@ -262,13 +120,13 @@ class AvgPool(Pool):
         inside = input.with_shape((1, 1, *input.shape[2:]))
         rest = full
         if self.count_include_pad:
-            inside, rest = padded_type(inside, pads), _difference(full, pads)
+            inside, rest = padded_type(inside, pads), difference(full, pads)
         ones = cx.emit("Expand", cx.scalar(1, input.dtype), cx.shape(inside.shape))
         share = self._mean(cx, padded_type(inside, rest), emit_spatial_pad(cx, ones, inside, rest, 0))
         return cx.emit("Div", y, share)
 
     def _mean(self, cx: Emitter, input: TensorType, x: str) -> str:
-        window = onnx_window(self.kernel, self.stride, _none(self.kernel), self.dilation)
+        window = onnx_window(self.kernel, self.stride, no_pads(self.kernel), self.dilation)
         if not self._dilated:
             del window["dilations"]
             return cx.emit("AveragePool", x, **window)
@@ -277,12 +135,40 @@ class AvgPool(Pool):
         lone = (input.shape[0] * input.shape[1], 1, *input.shape[2:])
         weight = cx.array(np.full((1, 1, *self.kernel), 1 / prod(self.kernel)).astype(input.dtype.numpy))
         y = cx.emit("Conv", emit_reshape(cx, x, input.shape, lone), weight, **window)
-        sizes = window_sizes(self.name, input, self.kernel, self.stride, _none(self.kernel), self.dilation)
+        sizes = window_sizes(self.name, input, self.kernel, self.stride, no_pads(self.kernel), self.dilation)
         return emit_reshape(cx, y, (*lone[:2], *sizes), (*input.shape[:2], *sizes))
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        sizes = [dim * step for dim, step in zip(dy.shape[2:], self.stride, strict=True)]
+        unpadded = not self._dilated and self.frame(x.type)[1] == no_pads(self.kernel)
+        if unpadded and self.kernel == self.stride and sizes == list(x.shape[2:]):
+            share = g.mul(cx, dy, 1 / prod(self.kernel))
+            return (cx.emit(resize.Resize(tuple((k, 1) for k in self.kernel), (), "nearest", "asymmetric"), share),)
+        for i in range(x.rank - 2):
+            one = slice(i, i + 1)
+            padding = self.padding if self.padding == "same" else self.padding[one]
+            window = (self.kernel[one], self.stride[one], padding, self.dilation[one], self.ceil)
+            matrix = AvgPoolMatrix(x.shape[2 + i], x.dtype, *window, self.count_include_pad)
+            dy = transposed_along(cx, dy, 2 + i, cx.emit(matrix))
+        return (dy,)
 
-AnyPads = Sequence[tuple[Dim, Dim]]
 
+@dataclass(frozen=True)
+class AvgPoolMatrix(AxisMatrix):
+    """What `avg_pool` multiplies one spatial axis with, `[out, in]`: a window's share is the product of its axes'."""
 
-def _difference(full: AnyPads, pads: AnyPads) -> tuple[tuple[Dim, Dim], ...]:
-    return tuple((a - c, b - d) for (a, b), (c, d) in zip(full, pads, strict=True))
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: SamePads
+    dilation: tuple[int, ...]
+    ceil: bool
+    count_include_pad: bool
+
+    name: ClassVar[str] = "avg_pool_matrix"
+    reference: ClassVar[str] = "ONNX AveragePool, EyeLike"
+
+    @property
+    def operator(self) -> Primitive:
+        window = (self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+        return AvgPool(*window, self.count_include_pad)

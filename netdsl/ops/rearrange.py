@@ -11,8 +11,8 @@ import numpy as np
 
 from netdsl.ir.arguments import POSITIVE, TENSOR, Param
 from netdsl.ir.dims import Dim, exact_div, to_text
-from netdsl.ir.graph import Node
-from netdsl.ir.opdef import Emitter, Primitive, ShapeError, require_rank
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Emitter, GradientContext, Primitive, ShapeError, require_rank
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.precision import runs_in_float32
@@ -68,6 +68,9 @@ class PixelShuffle(Primitive):
         moved = cx.emit("Transpose", emit_reshape(cx, x, before.shape, cut), perm=[0, 1, 4, 2, 5, 3])
         return emit_reshape(cx, moved, [cut[i] for i in (0, 1, 4, 2, 5, 3)], after)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(SpaceToDepth(self.factor), dy),)
+
 
 @dataclass(frozen=True)
 class SpaceToDepth(Primitive):
@@ -106,6 +109,9 @@ class SpaceToDepth(Primitive):
         moved = cx.emit("Transpose", emit_reshape(cx, x, before.shape, cut), perm=[0, 1, 3, 5, 2, 4])
         return emit_reshape(cx, moved, [cut[i] for i in (0, 1, 3, 5, 2, 4)], after)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(PixelShuffle(self.factor), dy),)
+
 
 @dataclass(frozen=True)
 class ChannelShuffle(Primitive):
@@ -137,3 +143,7 @@ class ChannelShuffle(Primitive):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Gather", x, cx.ints(self.order(input_channels(self.name, node.inputs[0].type))), axis=1)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        channels = input_channels(self.name, node.inputs[0].type)
+        return (cx.emit(ChannelShuffle(channels // self.groups), dy),)

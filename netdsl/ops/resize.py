@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +13,12 @@ import numpy as np
 from netdsl.ir.arguments import FRACTIONS, TENSOR, Param, choice
 from netdsl.ir.dims import Dim, bounds, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError
+from netdsl.ir.opdef import Cost, Emitter, GradientContext, LayerContext, OpError, Primitive, ShapeError
 from netdsl.ir.reach import WHOLE, Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops import pooling
+from netdsl.ops.axis_matrix import AxisMatrix, transposed_along
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import spatial_rank
@@ -165,6 +168,40 @@ class Resize(Primitive):
             operands = ("", "", cx.shape(after[2:]))
             attributes["axes"] = list(range(ones, ones + input.rank - 2))
         return _emit_typed(cx, input.dtype, x, operands, attributes)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        if self.mode == "nearest" and self.align != "corners" and all(m == 1 for _, m in self.scale) and self.scale:
+            factors = tuple(n for n, _ in self.scale)
+            blocks = pooling.AvgPool(factors, factors, ((0, 0),) * len(factors), (1,) * len(factors))
+            return (g.mul(cx, cx.emit(blocks, dy), prod(factors)),)
+        for i in range(x.rank - 2):
+            if self._changes(x.type, i):
+                scale, size = (self.scale[i : i + 1], ()) if self.scale else ((), self.size[i : i + 1])
+                matrix = ResizeMatrix(x.shape[2 + i], x.dtype, scale, size, self.mode, self.align)
+                dy = transposed_along(cx, dy, 2 + i, cx.emit(matrix))
+        return (dy,)
+
+    def _changes(self, x: TensorType, index: int) -> bool:
+        """Whether a spatial axis is resampled at all."""
+        return self.scale[index] != (1, 1) if self.scale else self.size[index] != x.shape[2 + index]
+
+
+@dataclass(frozen=True)
+class ResizeMatrix(AxisMatrix):
+    """What `resize` multiplies one spatial axis with, `[out, in]`."""
+
+    scale: tuple[tuple[int, int], ...]
+    size: tuple[Dim, ...]
+    mode: str
+    align: str
+
+    name: ClassVar[str] = "resize_matrix"
+    reference: ClassVar[str] = "ONNX Resize, EyeLike"
+
+    @property
+    def operator(self) -> Primitive:
+        return Resize(self.scale, self.size, self.mode, self.align)
 
 
 def _emit_typed(cx: Emitter, dtype: DType, x: str, operands: Sequence[str], attributes: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from netdsl.ir.arguments import AXES, INT, SHAPE, TENSOR, Param
 from netdsl.ir.dims import Dim, Expr, bounds, decide, exact_div, product, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, LayerContext, OpError, Primitive, ShapeError, normal_axis
+from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, OpError, Primitive, ShapeError, normal_axis
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType, shape_text
+from netdsl.ops import gradient_tools as g
 from netdsl.ops.precision import runs_in_float32
 
 
@@ -71,6 +72,9 @@ class Reshape(_Moved):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return emit_reshape(cx, x, node.inputs[0].shape, self.shape)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (g.reshape(cx, dy, node.inputs[0].shape),)
 
 
 def _resolved(x: TensorType, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
@@ -135,6 +139,9 @@ class Flatten(_Moved):
             return cx.emit("Flatten", x, axis=1)
         return emit_reshape(cx, x, node.inputs[0].shape, node.output.shape)
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (g.reshape(cx, dy, node.inputs[0].shape),)
+
 
 @dataclass(frozen=True)
 class Transpose(_Moved):
@@ -172,6 +179,9 @@ class Transpose(_Moved):
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Transpose", x, perm=list(self.axes))
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (g.transpose(cx, dy, [self.axes.index(a) for a in range(len(self.axes))]),)
+
 
 @dataclass(frozen=True)
 class Squeeze(_Moved):
@@ -201,6 +211,9 @@ class Squeeze(_Moved):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Squeeze", x, cx.ints(self.axes)) if self.axes else cx.emit("Identity", x)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (g.unsqueeze(cx, dy, self.axes),)
 
 
 @dataclass(frozen=True)
@@ -233,6 +246,9 @@ class Unsqueeze(_Moved):
 
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Unsqueeze", x, cx.ints(self.axes))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (cx.emit(Squeeze(self.axes), dy),)
 
 
 @dataclass(frozen=True)
@@ -283,6 +299,9 @@ class Expand(_Moved):
         kept = [1 if i >= new and before[i - new] == d else d for i, d in enumerate(self.shape)]
         return cx.emit("Expand", x, cx.shape(kept))
 
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return (g.sum_to(cx, dy, node.inputs[0].type),)
+
 
 @dataclass(frozen=True)
 class Tile(Primitive):
@@ -321,3 +340,15 @@ class Tile(Primitive):
     @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str) -> str:
         return cx.emit("Tile", x, cx.shape(self.repeats))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        copied = [i for i, r in enumerate(self.repeats) if r != 1]
+        sizes: list[Dim] = []
+        places = []
+        for axis, dim in enumerate(x.shape):
+            if axis in copied:
+                places.append(len(sizes))
+                sizes.append(self.repeats[axis])
+            sizes.append(dim)
+        return (g.total(cx, g.reshape(cx, dy, sizes), places),)

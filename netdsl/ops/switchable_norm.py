@@ -11,13 +11,27 @@ import numpy as np
 from netdsl.ir.arguments import EPSILON, TENSOR, Float, Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import ONES, ZEROS
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, Primitive, ShapeError, require_float
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    Primitive,
+    ShapeError,
+    TrainingContext,
+    require_float,
+)
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.batch_norm import move_statistics, spread
 from netdsl.ops.group_norm import check_channels, per_channel
+from netdsl.ops.indexing import Slice
 from netdsl.ops.normalisation import emit_mean
 from netdsl.ops.precision import like, runs_in_float32, wide
+from netdsl.ops.smooth import Softmax
 from netdsl.ops.spatial import input_channels, spatial_rank
+from netdsl.ops.tape import formula_gradient
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,65 @@ class SwitchableNorm(Primitive):
         root = cx.emit("Sqrt", cx.emit("Add", mixed_var, cx.scalar(self.epsilon, input.dtype)))
         normal = cx.emit("Div", cx.emit("Sub", x, mixed_mean), root)
         return cx.emit("Add", cx.emit("Mul", normal, weight), bias)
+
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        """Uses the batch's statistics and moves the running ones, unless the layer is frozen or none of its parameters
+        is trained."""
+        x, *parameters, mean, var = node.inputs
+        if self.frozen or not any(cx.wants(p) for p in parameters):
+            return None
+        y, statistics = self._formula(cx, x, parameters, None)
+        move_statistics(cx, x, self.momentum, (mean, var), statistics)
+        return (y,)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        def formula(tape: GradientContext, x: Value, *parameters: Value) -> Value:
+            *trained, mean, var = parameters
+            return self._formula(tape, x, trained, (mean, var))[0]
+
+        return formula_gradient(cx, node, formula, dy)
+
+    def _formula(
+        self, cx: GradientContext, x: Value, parameters: Sequence[Value], running: tuple[Value, Value] | None
+    ) -> tuple[Value, tuple[Value, Value]]:
+        """The result, and the mean and variance `[C]` that stand for batch norm's: the running ones, or, if there are
+        none, the batch's."""
+        weight, bias, mean_weight, var_weight = parameters
+        mean, var = _moments(cx, x, tuple(range(2, x.rank)))
+        layer_mean, layer_var = _joined(cx, mean, var, 1)
+        if running is None:
+            batch_mean, batch_var = _joined(cx, mean, var, 0)
+            running = g.reshape(cx, batch_mean, x.shape[1:2]), g.reshape(cx, batch_var, x.shape[1:2])
+        else:
+            batch_mean, batch_var = (spread(cx, v, x.rank) for v in running)
+        mixed_mean = _mixture(cx, mean_weight, (mean, layer_mean, batch_mean))
+        mixed_var = _mixture(cx, var_weight, (var, layer_var, batch_var))
+        root = g.power(cx, g.add(cx, mixed_var, self.epsilon), -0.5)
+        normal = g.mul(cx, g.sub(cx, x, mixed_mean), root)
+        y = g.add(cx, g.mul(cx, normal, spread(cx, weight, x.rank)), spread(cx, bias, x.rank))
+        return y, running
+
+
+def _moments(cx: GradientContext, x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
+    """Mean and variance over axes, which stay with size 1."""
+    mean = g.mean(cx, x, axes, keep=True)
+    centred = g.sub(cx, x, mean)
+    return mean, g.mean(cx, g.mul(cx, centred, centred), axes, keep=True)
+
+
+def _joined(cx: GradientContext, mean: Value, var: Value, axis: int) -> tuple[Value, Value]:
+    """Mean and variance over one more axis, from those of its parts, which are of equal size."""
+    joint, spread_of_means = _moments(cx, mean, (axis,))
+    return joint, g.add(cx, g.mean(cx, var, (axis,), keep=True), spread_of_means)
+
+
+def _mixture(cx: GradientContext, logits: Value, statistics: tuple[Value, Value, Value]) -> Value:
+    shares = cx.emit(Softmax(0), logits)
+    parts = [
+        g.mul(cx, cx.emit(Slice((i,), (i + 1,), (0,), (1,)), shares), statistic)
+        for i, statistic in enumerate(statistics)
+    ]
+    return g.add(cx, g.add(cx, parts[0], parts[1]), parts[2])
 
 
 def _softmax(logits: NDArrayAny) -> Any:

@@ -11,11 +11,14 @@ import numpy as np
 from netdsl.ir.arguments import PADDING, PER_AXIS, TENSOR, PaddingValue, Param
 from netdsl.ir.dims import Dim, bounds, decide, product, to_text
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError
+from netdsl.ir.opdef import Cost, Emitter, GradientContext, LayerContext, OpError, Primitive, ShapeError
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.along import AddAlong, TakeAlong
 from netdsl.ops.optional import SIZES_OR_NONE, spatial_dims
-from netdsl.ops.pooling import WINDOW, MaxPool
+from netdsl.ops.pool import WINDOW
+from netdsl.ops.pooling import MaxPool
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import axes_of, explicit_pads, pad_spatial, spatial_rank, windows
@@ -71,6 +74,17 @@ class MaxPoolIndices(MaxPool):
         values, places = cx.emit_all("MaxPool", 2, x, **attributes)
         # ONNX counts over the whole tensor; a channel's plane begins at a multiple of its size.
         return values, cx.emit("Mod", places, cx.shape([product(input.shape[2:])]))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value, *_: None) -> Sequence[Value | None]:
+        (x,) = node.inputs
+        rows, places = (_flat(cx, v) for v in (dy, node.outputs[1]))
+        zeros = g.expand_to(cx, cx.constant(0, x.dtype), (*x.shape[:2], product(x.shape[2:])))
+        return (g.reshape(cx, cx.emit(AddAlong(2), zeros, places, rows), x.shape),)
+
+
+def _flat(cx: GradientContext, x: Value) -> Value:
+    """`[N, C, positions]`."""
+    return g.reshape(cx, x, (*x.shape[:2], product(x.shape[2:])))
 
 
 @dataclass(frozen=True)
@@ -160,3 +174,8 @@ class MaxUnpool(Primitive):
         zeros = cx.emit("Expand", cx.scalar(0, node.inputs[0].dtype), cx.shape((*lead, area)))
         flat = cx.emit("ScatterElements", zeros, places, values, axis=2)
         return emit_reshape(cx, flat, (*lead, area), (*lead, *self.size))
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, indices = node.inputs
+        taken = cx.emit(TakeAlong(2), _flat(cx, dy), _flat(cx, indices))
+        return g.reshape(cx, taken, x.shape), None

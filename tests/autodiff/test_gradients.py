@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import pytest
 
 from netdsl.ir.opdef import Primitive
 from netdsl.ops import PRIMITIVES
-from tests.autodiff.checking import check_gradient
-from tests.ops.harness import all_cases, graph_of
+from tests.autodiff.checking import check_gradient, check_gradient_form
+from tests.ops.harness import all_cases, graph_of, inputs_of
 
 FLOAT = re.compile(r"\b(float16|bfloat16|float32|float64)\b")
 
 #: No gradient passes through these: their results are integers or booleans, or they have no float operand.
 WITHOUT_GRADIENT = {
+    "adaptive_avg_matrix",
     "argmax",
     "argmin",
+    "avg_pool_matrix",
+    "batch_norm_gradient",
     "constant_tensor",
     "dimension",
     "equal",
@@ -24,8 +28,10 @@ WITHOUT_GRADIENT = {
     "greater_equal",
     "less",
     "less_equal",
+    "max_pool_gradient",
     "not_equal",
     "one_hot",
+    "resize_matrix",
     "uniform_random",
 }
 
@@ -42,6 +48,19 @@ def differentiable_cases() -> list[str]:
 def test_gradient_by_finite_differences(name: str) -> None:
     case = all_cases()[name]
     check_gradient(graph_of(case), case.inputs)
+
+
+def float_cases() -> list[str]:
+    return [name for name, case in all_cases().items() if FLOAT.search(case.source)]
+
+
+@pytest.mark.parametrize("name", float_cases())
+def test_gradient_by_onnx_runtime(name: str) -> None:
+    """At one opset each, the first to the last in turn over the cases."""
+    case = all_cases()[name]
+    graph = graph_of(case)
+    opset = case.opsets[zlib.crc32(name.encode()) % len(case.opsets)]
+    check_gradient_form(graph, inputs_of(case, graph), opset=opset, rtol=max(10 * case.rtol, 1e-5), atol=case.atol)
 
 
 @pytest.mark.parametrize("name", sorted(PRIMITIVES))

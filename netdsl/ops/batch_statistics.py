@@ -1,0 +1,154 @@
+"""Batch norm while it is trained: by the batch's own statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from netdsl.ir.dims import Dim, product
+from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.normalisation import emit_mean
+from netdsl.ops.precision import like, runs_in_float32, wide
+
+
+@dataclass(frozen=True)
+class _Trained(Primitive):
+    """What both directions share. The ONNX forms begin with the same nodes, so that the batch's mean and the centred
+    input are computed once for both, and the input itself need not be kept."""
+
+    epsilon: float = 1e-5
+
+    family: ClassVar[str] = "internal"
+
+    def _centre(self, cx: Emitter, x: TensorType, name: str, mean: str) -> str:
+        return cx.emit("Sub", name, cx.emit("Reshape", mean, cx.ints([-1, *[1] * (x.rank - 2)])))
+
+
+def _axes(rank: int) -> tuple[int, ...]:
+    return (0, *range(2, rank))
+
+
+def _emit_mean(cx: Emitter, name: str, rank: int) -> str:
+    """The mean of each channel, `[C]`: over positions, then over the batch."""
+    if rank > 2:
+        name = emit_mean(cx, name, range(2, rank))
+    return cx.emit("Reshape", emit_mean(cx, name, [0]), cx.ints([-1]))
+
+
+@dataclass(frozen=True)
+class BatchNormTraining(_Trained):
+    """`batch_norm` by the statistics of the batch: returns the result, the mean and the (biased) variance, `[C]`.
+    Counts mean, centre, square, mean of squares, scale and shift."""
+
+    name: ClassVar[str] = "batch_norm_training"
+    reference: ClassVar[str] = "Ioffe & Szegedy 2015 (arXiv:1502.03167), algorithm 1; ONNX BatchNormalization"
+
+    def infer(self, x: TensorType, weight: TensorType, bias: TensorType) -> tuple[TensorType, ...]:
+        return x, weight, weight
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(other=6 * inputs[0].size)
+
+    def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny) -> tuple[NDArrayAny, ...]:
+        numbers, shape = wide(x), (-1, *[1] * (x.ndim - 2))
+        mean = numbers.mean(axis=_axes(x.ndim))
+        centred = numbers - mean.reshape(shape)
+        var = np.square(centred).mean(axis=_axes(x.ndim))
+        scale = wide(weight) / np.sqrt(var + numbers.dtype.type(self.epsilon))
+        y = centred * scale.reshape(shape) + wide(bias).reshape(shape)
+        return like(y, x), like(mean, x), like(var, x)
+
+    @runs_in_float32(DType.float16, DType.bfloat16)
+    def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str) -> tuple[str, ...]:
+        input = node.inputs[0].type
+        mean = _emit_mean(cx, x, input.rank)
+        centred = self._centre(cx, input, x, mean)
+        var = _emit_mean(cx, cx.emit("Mul", centred, centred), input.rank)
+        zeros = cx.array(np.zeros(int(node.inputs[1].shape[0]), input.dtype.numpy))  # type: ignore[arg-type]  # channels
+        y = cx.emit("BatchNormalization", centred, weight, bias, zeros, var, epsilon=self.epsilon)
+        return y, mean, var
+
+    def gradient(
+        self, cx: GradientContext, node: Node, dy: Value | None, dmean: Value | None, dvar: Value | None
+    ) -> Sequence[Value | None]:
+        x, weight, _ = node.inputs
+        _, mean, var = node.outputs
+        dx = dweight = dbias = None
+        if dy is not None:
+            dx, dweight, dbias = cx.emit_all(BatchNormGradient(self.epsilon), x, weight, mean, var, dy)
+        count: Dim = product([x.shape[a] for a in _axes(x.rank)])
+        shape = (weight.shape[0], *[1] * (x.rank - 2))
+        parts = [dx]
+        if dmean is not None:
+            parts.append(g.expand_to(cx, g.reshape(cx, g.divided(cx, dmean, count), shape), x.shape))
+        if dvar is not None:
+            centred = g.sub(cx, x, g.reshape(cx, mean, shape))
+            parts.append(g.mul(cx, centred, g.reshape(cx, g.divided(cx, g.mul(cx, dvar, 2), count), shape)))
+        known = [p for p in parts if p is not None]
+        total = known[0]
+        for part in known[1:]:
+            total = g.add(cx, total, part)
+        return total, dweight, dbias
+
+
+@dataclass(frozen=True)
+class BatchNormGradient(_Trained):
+    """The gradients of `batch_norm` by batch statistics, for `x`, `weight` and `bias`, from `x`, `weight`, the batch's
+    mean and variance, and the result's gradient. Counts 9 operations per element."""
+
+    name: ClassVar[str] = "batch_norm_gradient"
+    reference: ClassVar[str] = "Ioffe & Szegedy 2015 (arXiv:1502.03167), section 3; ONNX BatchNormalization"
+    differentiable: ClassVar[bool] = False
+
+    def infer(
+        self, x: TensorType, weight: TensorType, mean: TensorType, var: TensorType, dy: TensorType
+    ) -> tuple[TensorType, ...]:
+        return x, weight, weight
+
+    def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(other=9 * inputs[0].size)
+
+    def evaluate(self, x: NDArrayAny, *operands: NDArrayAny) -> tuple[NDArrayAny, ...]:
+        numbers: Any = wide(x)
+        weight, mean, var, dy = (wide(o) for o in operands)
+        axes, shape = _axes(x.ndim), (-1, *[1] * (x.ndim - 2))
+        centred = numbers - mean.reshape(shape)
+        root = 1 / np.sqrt(var + numbers.dtype.type(self.epsilon))
+        dbias, slope = dy.sum(axis=axes), (dy * centred).sum(axis=axes)
+        count = numbers.size // numbers.shape[1]
+        inner = dy - (dbias / count).reshape(shape) - centred * (root**2 * slope / count).reshape(shape)
+        dx = (weight * root).reshape(shape) * inner
+        return like(dx, x), like(slope * root, x), like(dbias, x)
+
+    @runs_in_float32(DType.float16, DType.bfloat16)
+    def lower(self, cx: Emitter, node: Node, x: str, weight: str, mean: str, var: str, dy: str) -> tuple[str, ...]:
+        """`dx = a*dy + b*centred + c` per channel: two BatchNormalizations scale and shift in one pass each."""
+        input = node.inputs[0].type
+        channels = int(node.inputs[1].shape[0])  # type: ignore[arg-type]  # parameters' shapes are integers
+        centred = self._centre(cx, input, x, mean)
+        mean_dy = _emit_mean(cx, dy, input.rank)
+        mean_slope = _emit_mean(cx, cx.emit("Mul", dy, centred), input.rank)
+        root = cx.emit("Sqrt", cx.emit("Add", var, cx.scalar(self.epsilon, input.dtype)))
+        a = cx.emit("Div", weight, root)
+        normal_slope = cx.emit("Div", mean_slope, root)
+        b = cx.emit("Neg", cx.emit("Mul", a, cx.emit("Div", normal_slope, root)))
+        c = cx.emit("Neg", cx.emit("Mul", a, mean_dy))
+        zeros, ones = (cx.array(np.full(channels, v, input.dtype.numpy)) for v in (0, 1))
+        first = cx.emit("BatchNormalization", dy, a, c, zeros, ones, epsilon=0.0)
+        second = cx.emit("Mul", centred, cx.emit("Reshape", b, cx.ints([-1, *[1] * (input.rank - 2)])))
+        dx = cx.emit("Add", first, second)
+        count = self._count(cx, input)
+        return dx, cx.emit("Mul", normal_slope, count), cx.emit("Mul", mean_dy, count)
+
+    @staticmethod
+    def _count(cx: Emitter, x: TensorType) -> str:
+        count = product([x.shape[a] for a in _axes(x.rank)])
+        if isinstance(count, int):
+            return cx.scalar(count, x.dtype)
+        return cx.emit("Cast", cx.shape([count]), to=cx.onnx_type(x.dtype))
