@@ -18,10 +18,14 @@ from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import evaluate
-from netdsl.ir.graph import Graph, Node, Value
+from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ir.opdef import Primitive
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType, dtype_of
+from netdsl.onnx.export import to_proto
 from netdsl.runtime.bind import bind
+from netdsl.runtime.interpret import interpret
+from netdsl.runtime.session import Session
+from netdsl.weights import WeightStore
 
 Arrays = dict[Value, NDArrayAny]
 STEP = 1e-6
@@ -164,3 +168,32 @@ def _check_direction(
     assert abs(expected - actual) <= tolerance * scale, (
         f"the gradient of {source}: {actual!r} along a direction, by finite differences {expected!r}"
     )
+
+
+def check_gradient_form(
+    graph: Graph, inputs: Mapping[str, NDArrayAny], *, opset: int, rtol: float, atol: float, seed: int = 0
+) -> None:
+    """Compares the gradients as ONNX Runtime computes them, in the graph's own element types, with the NumPy rules. The
+    tolerances are relative to the largest element. Raises AssertionError where they differ."""
+    extension = Extension(graph)
+    ends = dict.fromkeys(o.value for o in graph.outputs if o.value.dtype.is_float)
+    seeds = {v: Value(extension.names.take("seed"), v.type) for v in ends}
+    sources = [v for v in (*graph.inputs, *(p.value for p in graph.parameters)) if v.dtype.is_float]
+    found = backward(extension, graph.nodes, seeds, sources)
+    outputs = [Output(f"gradient.{v.name}", found[v]) for v in sources if v in found]
+    if not outputs:
+        return
+    nodes = (*graph.nodes, *extension.nodes)
+    step = Graph(graph.name, (*graph.inputs, *seeds.values()), tuple(outputs), nodes, graph.parameters)
+    env = bind({v.name: v.type for v in graph.inputs}, inputs)
+    rng = np.random.default_rng(seed)
+    shapes = {v: [evaluate(d, env) for d in v.shape] for v in ends}
+    arrays = {v.name: rng.normal(size=shapes[end]).astype(v.dtype.numpy) for end, v in seeds.items()} | dict(inputs)
+    store = WeightStore(graph.parameters).perturbed()
+    expected = interpret(step, arrays, store)
+    actual = Session(to_proto(step, store, opset=opset).SerializeToString(), "cpu", threads=1).run(arrays)
+    for name, array in expected.items():
+        one, other = array.astype(np.float64), actual[name].astype(np.float64)
+        assert actual[name].dtype == array.dtype, f"{name}, opset {opset}"
+        largest = float(np.max(np.abs(one[np.isfinite(one)]), initial=0))
+        np.testing.assert_allclose(other, one, rtol=rtol, atol=atol + rtol * largest, err_msg=f"{name}, opset {opset}")
