@@ -13,7 +13,16 @@ from netdsl.elaborate.budget import Budget
 from netdsl.elaborate.compare import MAX_NESTED
 from netdsl.elaborate.faults import Limit
 from netdsl.elaborate.suggest import did_you_mean
-from netdsl.elaborate.values import Arguments, Given, InitializerFunction, PlainFunction, describe, listed, plural
+from netdsl.elaborate.values import (
+    Arguments,
+    Given,
+    InitializerFunction,
+    PlainFunction,
+    SettingFunction,
+    describe,
+    listed,
+    plural,
+)
 from netdsl.ir.arguments import ArgumentError, ElementType, Kind, Param
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
@@ -50,18 +59,20 @@ class Bound:
     given: dict[str, Given]
 
 
-_LAYOUTS: dict[str, tuple[dict[str, Param], tuple[str, ...]]] = {}
+Signed = type[Operator] | SettingFunction  #: what has a name and a signature
+
+_LAYOUTS: dict[Signed, tuple[dict[str, Param], tuple[str, ...]]] = {}
 
 
-def _layout(op: type[Operator]) -> tuple[dict[str, Param], tuple[str, ...]]:
+def _layout(op: Signed) -> tuple[dict[str, Param], tuple[str, ...]]:
     """The signature by name, and the names in order."""
-    found = _LAYOUTS.get(op.name)
+    found = _LAYOUTS.get(op)
     if found is None:
-        found = _LAYOUTS[op.name] = {p.name: p for p in op.signature}, tuple(p.name for p in op.signature)
+        found = _LAYOUTS[op] = {p.name: p for p in op.signature}, tuple(p.name for p in op.signature)
     return found
 
 
-def bind_operator(op: type[Operator], arguments: Arguments, budget: Budget) -> Bound:
+def bind_operator(op: Signed, arguments: Arguments, budget: Budget) -> Bound:
     """Raises BindError."""
     params, names = _layout(op)
     given = _by_name(op, params, names, arguments)
@@ -79,9 +90,7 @@ def bind_operator(op: type[Operator], arguments: Arguments, budget: Budget) -> B
     return Bound(values, given)
 
 
-def _by_name(
-    op: type[Operator], params: dict[str, Param], names: tuple[str, ...], arguments: Arguments
-) -> dict[str, Given]:
+def _by_name(op: Signed, params: dict[str, Param], names: tuple[str, ...], arguments: Arguments) -> dict[str, Given]:
     given: dict[str, Given] = {}
     positional = arguments.positional
     for index, item in enumerate(positional):
@@ -118,7 +127,7 @@ def _is_list(item: Given, following: Given) -> bool:
 
 
 def _converted(
-    op: type[Operator], param: Param, found: Given, given: dict[str, Given], arguments: Arguments, budget: Budget
+    op: Signed, param: Param, found: Given, given: dict[str, Given], arguments: Arguments, budget: Budget
 ) -> Any:
     value = found.value
     if isinstance(value, InitializerFunction) and value.default is not None:
@@ -147,7 +156,7 @@ def _check_size(value: list[Any] | tuple[Any, ...], budget: Budget, depth: int =
 
 
 def _wrong_kind(
-    op: type[Operator], param: Param, found: Given, error: ArgumentError, given: dict[str, Given], arguments: Arguments
+    op: Signed, param: Param, found: Given, error: ArgumentError, given: dict[str, Given], arguments: Arguments
 ) -> BindError:
     helps: Sequence[str] = [error.help] if error.help else []
     value = found.value
@@ -177,7 +186,7 @@ def _found(value: Any, kind: Kind) -> str:
     return describe(value)
 
 
-def _tensor_help(op: type[Operator], arguments: Arguments, found: Given) -> list[str]:
+def _tensor_help(op: Signed, arguments: Arguments, found: Given) -> list[str]:
     """The input is missing, or does not come first."""
     written = [g.span.text for g in arguments.positional if g.span]
     if any("\n" in text or len(text) > 40 for text in written) or len(written) < len(arguments.positional):
@@ -195,7 +204,7 @@ def _tensor_help(op: type[Operator], arguments: Arguments, found: Given) -> list
     return [f"write {op.name}(_, {inner}) for a function, or x -> {op.name}({inner}) to give it an input"]
 
 
-def _value_help(op: type[Operator], param: Param, found: Given) -> list[str]:
+def _value_help(op: Signed, param: Param, found: Given) -> list[str]:
     if found.span is None:
         return []
     if any(p.kind.variadic for p in op.signature):
@@ -206,7 +215,7 @@ def _value_help(op: type[Operator], param: Param, found: Given) -> list[str]:
     return []
 
 
-def _missing(op: type[Operator], param: Param, arguments: Arguments) -> BindError:
+def _missing(op: Signed, param: Param, arguments: Arguments) -> BindError:
     signature = usage(op)
     if param is op.signature[0] and param.kind.is_tensor:
         inner = ", ".join(
@@ -219,13 +228,13 @@ def _missing(op: type[Operator], param: Param, arguments: Arguments) -> BindErro
     return BindError(f"{op.name}: the argument '{param.name}' is missing", help=f"its arguments are {signature}")
 
 
-def usage(op: type[Operator]) -> str:
+def usage(op: Signed) -> str:
     """`conv(x, channels, kernel, stride=…)`: what must be given, and then what may be."""
     shown = [p.name if p.required else f"{p.name}=…" for p in op.signature]
     return f"{op.name}({', '.join(shown)})"
 
 
-def _too_many(op: type[Operator], names: tuple[str, ...], positional: list[Given]) -> BindError:
+def _too_many(op: Signed, names: tuple[str, ...], positional: list[Given]) -> BindError:
     message = f"{op.name} takes {plural(len(names), 'argument')} at most, found {len(positional)}"
     return BindError(message, given=positional[len(names)], help=f"its arguments are {usage(op)}")
 
@@ -253,6 +262,15 @@ def bind_names(callee: str, names: Sequence[str], arguments: Arguments) -> dict[
             raise _twice(callee, name, arguments.named_spans[name])
         given[name] = item
     return given
+
+
+def bind_setting(function: SettingFunction, arguments: Arguments, budget: Budget) -> Any:
+    """What a function of a recipe's setting makes: `sgd(lr=0.1)`. Raises BindError."""
+    bound = bind_operator(function, arguments, budget)
+    try:
+        return function.make({name: bound.values[name] for name in bound.given})
+    except ArgumentError as error:
+        raise BindError(f"{function.name}: expected {error.expected}", help=error.help or ()) from None
 
 
 def bind_initializer(function: InitializerFunction, arguments: Arguments) -> Initializer:

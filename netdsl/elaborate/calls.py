@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netdsl.diagnostics import Note
-from netdsl.elaborate.binding import BindError, bind_initializer, bind_operator
+from netdsl.elaborate.binding import BindError, bind_initializer, bind_operator, bind_setting
 from netdsl.elaborate.builtins import OPERATOR_VALUES
 from netdsl.elaborate.expressions import Expressions, merged, name_of
 from netdsl.elaborate.faults import Fault, Refusal
@@ -23,6 +23,7 @@ from netdsl.elaborate.values import (
     OperatorValue,
     Partial,
     PlainFunction,
+    SettingFunction,
     SharedCallable,
     describe,
     is_callable,
@@ -174,6 +175,8 @@ class Calls(Expressions):
                     return self.call_network(function, arguments, site, frame)
                 case PlainFunction():
                     return self._call_plain(function, arguments, site, frame)
+                case SettingFunction():
+                    return bind_setting(function, arguments, self.budget)
             assert isinstance(function, InitializerFunction)
             return bind_initializer(function, arguments)
         except BindError as error:

@@ -6,7 +6,7 @@ those of all branches, in a loop those of the whole body. What only a value can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from netdsl.diagnostics import Note, error, warning
@@ -54,6 +54,18 @@ def _check_recipe(module: Module, recipe: tree.Train, reporter: Reporter) -> Non
         otherwise = "a recipe is for a network of this file, or r.Name of an imported one"
         help = did_you_mean(node.id, [n.name.id for n in module.networks], otherwise)
         reporter.report(error("unknown-name", f"unknown network '{node.id}'", node.span, help=help))
+
+
+def check_recipe_names(module: Module, recipe: tree.Train, known: Iterable[str], reporter: Reporter) -> None:
+    """Reports unknown names in a recipe's body; `known` are those of its network and of the settings' tables."""
+    checker = _Checker(module, recipe, reporter)
+    checker.known.update(known)
+    checker.everything = dict(bindings_of(recipe.body).names)
+    for parameter in recipe.parameters:
+        if parameter.default is not None:
+            checker.expression(parameter.default)
+        checker.known.add(parameter.name.id)
+    checker.body(recipe.body)
 
 
 def _check_labels(module: Module, reporter: Reporter) -> None:
@@ -190,18 +202,20 @@ class _Checker:
             word = node.kind
         if isinstance(node, tree.Labelled):
             word = "metric"
-        misplaced = (
-            ("input", "output", "target", "metric")
-            if isinstance(self.owner, tree.Block)
-            else ("return", "target", "metric")
-        )
+        where, misplaced = _MISPLACED[type(self.owner)]
         if word in misplaced:
-            where = "a block" if isinstance(self.owner, tree.Block) else "a network"
             shown = node.setting.id if isinstance(node, tree.Labelled) else word
             length = len(shown)
             span = Span(node.span.file, node.span.start, node.span.start + length)
-            help = _HELP[word] if shown == word else "settings of training belong to a recipe: train Name { … }"
+            help = (
+                self._place_help(word) if shown == word else "settings of training belong to a recipe: train Name { … }"
+            )
             self._report("misplaced", f"'{shown}' does not stand in {where}", span, help)
+
+    def _place_help(self, word: str) -> str:
+        if isinstance(self.owner, tree.Train):
+            return "it belongs to the network; a recipe has targets, a loss, metrics and settings"
+        return _HELP[word]
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
@@ -263,8 +277,15 @@ class _Checker:
         self._report("unknown-name", f"the file '{base.id}' defines no '{node.name}'", node.name_span, help)
 
 
+_MISPLACED: dict[type[tree.Definition], tuple[str, tuple[str, ...]]] = {
+    tree.Block: ("a block", ("input", "output", "target", "metric")),
+    tree.Network: ("a network", ("return", "target", "metric")),
+    tree.Train: ("a recipe", ("input", "output", "return", "param")),
+}
+
 _KEYWORD: dict[type[tree.Statement], str] = {
     tree.Output: "output",
     tree.Return: "return",
     tree.Metric: "metric",
+    tree.ParamDecl: "param",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from netdsl.elaborate.faults import Abort, Fault, Refusal, UsageError
 from netdsl.elaborate.files import Loader, Module
 from netdsl.elaborate.layers import NewParameters
 from netdsl.elaborate.names import check_names
+from netdsl.elaborate.recipes import Recipes
 from netdsl.elaborate.scope import Frame, LayerScope, NetworkRun
 from netdsl.elaborate.statements import Statements
 from netdsl.elaborate.types import dim_names
@@ -61,31 +62,37 @@ class Session:
         if not module.file.definitions and not self.reporter.failed:
             self._report_empty("the file defines nothing")
         try:
-            self._constants()
+            self.constants()
             for network in reversed(module.networks):
                 # One that another network calls was checked there, with the symbols of its inputs solved.
                 if id(network) not in self.called and all(p.default is not None for p in network.parameters):
                     self._network(network, {})
+            self.check_recipes(None, {})
         except Abort:
             pass
-        return self._sorted()
+        return self.sorted()
 
     def elaborate(self, name: str | None, settings: Mapping[str, object]) -> Elaborated:
         network = self._choose(name)
         if network is None:
-            raise DiagnosticError(self._errors_first())
-        values = self._settings(network, settings)
+            raise DiagnosticError(self.errors_first())
+        values = self.settings(network, settings)
         graph = None
         try:
-            self._constants()
+            self.constants()
             self._require_values(network, values)
             graph = self._network(network, values)
+            if graph is not None:
+                self.check_recipes(network.name.id, values)
         except Abort:
             pass
         if graph is None or self.reporter.failed:
-            raise DiagnosticError(self._errors_first())
+            raise DiagnosticError(self.errors_first())
         names = tuple(n.name.id for n in self.module.networks)
-        return Elaborated(graph, self._sorted(), names, self.module.file)
+        return Elaborated(graph, self.sorted(), names, self.module.file)
+
+    def check_recipes(self, network: str | None, settings: dict[str, Any]) -> None:
+        """Reports what is wrong with the recipes for a network, or with all; the subclass knows recipes."""
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -111,12 +118,12 @@ class Session:
         help = "a model is written: network Name { input x: float32[N, 3, 224, 224]  …  output y = … }"
         self.reporter.report(error("no-network", message, span, help=help))
 
-    def _evaluator(self) -> Statements:
+    def evaluator(self) -> Recipes:
         self.budget.next_network()
-        return Statements(self.reporter, GraphBuilder(""), self.budget)
+        return Recipes(self.reporter, GraphBuilder(""), self.budget)
 
-    def _constants(self) -> None:
-        evaluator = self._evaluator()
+    def constants(self) -> None:
+        evaluator = self.evaluator()
         for name, entry in self.module.entries.items():
             if isinstance(entry, tree.Constant):
                 try:
@@ -136,14 +143,10 @@ class Session:
         """The graph of a network; None where it has errors."""
         if id(network) in self.module.faulty:
             return None
-        evaluator = self._evaluator()
-        builder = evaluator.builder = GraphBuilder(network.name.id)
-        run = NetworkRun(None, settings)
-        frame = Frame(self.module, LayerScope(), NewParameters(), network, network=run)
-        for parameter in network.parameters:
-            _bind_parameter(evaluator, parameter, settings, frame)
-        evaluator.run(network.body, frame)
-        self.called |= evaluator.called
+        evaluator = self.evaluator()
+        run = self.run_network(evaluator, self.module, network, settings).network
+        assert run is not None
+        builder = evaluator.builder
         if not run.outputs:
             found = bindings_of(network.body)
             if not found.outputs and not found.returns:
@@ -157,6 +160,24 @@ class Session:
         for name, value in run.outputs.items():
             builder.output(name, value)
         return builder.finish()
+
+    def run_network(
+        self, evaluator: Statements, module: Module, network: tree.Network, settings: dict[str, Any]
+    ) -> Frame:
+        """Runs a network's body in a new graph; the frame holds its names, and its inputs and outputs."""
+        evaluator.builder = GraphBuilder(network.name.id)
+        frame = Frame(module, LayerScope(), NewParameters(), network, network=NetworkRun(None, settings))
+        self.bind_parameters(evaluator, network.parameters, settings, frame)
+        evaluator.run(network.body, frame)
+        self.called |= evaluator.called
+        return frame
+
+    def bind_parameters(
+        self, evaluator: Statements, parameters: Sequence[tree.Parameter], settings: dict[str, Any], frame: Frame
+    ) -> None:
+        """Gives a network's or a recipe's parameters their values: those that are set, else the defaults."""
+        for parameter in parameters:
+            _bind_parameter(evaluator, parameter, settings, frame)
 
     def _check_used(self, network: tree.Network, settings: Mapping[str, object], run: NetworkRun) -> None:
         """A setting that named a possible symbol which the inputs turned out not to have."""
@@ -173,12 +194,15 @@ class Session:
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
-    def _settings(self, network: tree.Network, settings: Mapping[str, object]) -> dict[str, Any]:
+    def settings(
+        self, network: tree.Network, settings: Mapping[str, object], recipe: tree.Train | None = None
+    ) -> dict[str, Any]:
         """The settings' values. Raises UsageError for a name that is neither a parameter nor, possibly, a symbol."""
         known = {p.name.id: None for p in network.parameters}
         for statement in _inputs(network):
             known.update({name.id: None for name in dim_names(statement.type)})
         known.update(dict.fromkeys(sorted(self._recipe_parameters(network))))
+        known.update({p.name.id: None for p in (recipe.parameters if recipe else ())})
         values = {}
         for name, value in settings.items():
             if name not in known:
@@ -203,7 +227,7 @@ class Session:
 
     # --- results ----------------------------------------------------------------------------------------------------
 
-    def _sorted(self) -> tuple[Diagnostic, ...]:
+    def sorted(self) -> tuple[Diagnostic, ...]:
         """In the order of the text, the file itself first; warnings that a comment allows left out."""
         order = {id(m.file.source): i for i, m in enumerate(self.modules)}
         allowed = {id(m.file.source): _allowed(m) for m in self.modules}
@@ -218,8 +242,8 @@ class Session:
 
         return tuple(sorted(filter(shown, self.reporter.diagnostics), key=place))
 
-    def _errors_first(self) -> tuple[Diagnostic, ...]:
-        return tuple(sorted(self._sorted(), key=lambda d: d.severity is Severity.WARNING))
+    def errors_first(self) -> tuple[Diagnostic, ...]:
+        return tuple(sorted(self.sorted(), key=lambda d: d.severity is Severity.WARNING))
 
 
 def _bind_parameter(evaluator: Statements, parameter: tree.Parameter, settings: dict[str, Any], frame: Frame) -> None:

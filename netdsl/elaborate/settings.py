@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from netdsl.elaborate.values import OperatorValue
+from netdsl.elaborate.values import OperatorValue, SettingFunction
 from netdsl.ir.arguments import POSITIVE, ArgumentError, Float, Int, Param, choice, is_int
 from netdsl.ir.recipe import (
     EARLY_STOP,
@@ -23,20 +23,10 @@ from netdsl.ir.recipe import (
 from netdsl.ops.metric import METRICS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SettingFunction:
-    """A function that only one setting knows: `sgd`, `cosine`, `early_stop`."""
-
-    name: str
-    signature: tuple[Param, ...]
-    make: Callable[[Mapping[str, Any]], Any]
-
-    def __str__(self) -> str:
-        return f"the function '{self.name}'"
-
-
-def _functions(table: Mapping[str, tuple[Param, ...]], make: Callable[[str, Mapping[str, Any]], Any]) -> Mapping[str, Any]:
-    return {name: SettingFunction(name, params, lambda given, name=name: make(name, given)) for name, params in table.items()}
+def _functions(
+    table: Mapping[str, tuple[Param, ...]], make: Callable[[str, Mapping[str, Any]], Any]
+) -> Mapping[str, Any]:
+    return {name: SettingFunction(name, params, partial(make, name)) for name, params in table.items()}
 
 
 #: The functions that a setting's value is looked up in first.
@@ -117,4 +107,3 @@ SETTINGS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     }
 )
 NAMES = ("loss", *SETTINGS)
-

@@ -27,7 +27,7 @@ class Statements(Declarations):
             try:
                 budget.step()
                 budget.enter()
-                if _RUN[type(statement)](self, statement, frame):
+                if self.statement(statement, frame):
                     budget.depth = depth
                     return True
             except Fault as fault:
@@ -42,6 +42,11 @@ class Statements(Declarations):
             if self._poison(statement, frame):
                 return True
         return False
+
+    def statement(self, node: tree.Statement, frame: Frame) -> bool:
+        """Runs one statement; whether it returned. Raises Fault, Refusal."""
+        returned: bool = _RUN[type(node)](self, node, frame)
+        return returned
 
     def _poison(self, statement: tree.Node, frame: Frame) -> bool:
         """Gives the names that a failed statement should have bound no value; whether it might have returned."""

@@ -6,12 +6,13 @@ tensors are the graph's values. All are immutable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netdsl.elaborate.layers import SharedStore
 from netdsl.ir import arguments
+from netdsl.ir.arguments import Param
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import Operator
@@ -99,6 +100,18 @@ class InitializerFunction:
         return f"the initializer '{self.name}'"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SettingFunction:
+    """A function that only one setting knows: `sgd`, `cosine`, `early_stop`."""
+
+    name: str
+    signature: tuple[Param, ...]
+    make: Callable[[Mapping[str, Any]], Any]
+
+    def __str__(self) -> str:
+        return f"the function '{self.name}'"
+
+
 @dataclass(slots=True, eq=False)
 class Given:
     """An argument of a call: `span` is None for the value in front of a chain's step, `name` the name it was read from,
@@ -178,7 +191,16 @@ class Results(tuple[Any, ...]):
         return made
 
 
-CALLABLES = (OperatorValue, BlockValue, NetworkValue, Partial, SharedCallable, PlainFunction, InitializerFunction)
+CALLABLES = (
+    OperatorValue,
+    BlockValue,
+    NetworkValue,
+    Partial,
+    SharedCallable,
+    PlainFunction,
+    InitializerFunction,
+    SettingFunction,
+)
 
 
 def is_callable(value: Any) -> bool:

@@ -1,0 +1,223 @@
+"""Recipes: a `train` body is run after its network's, in a frame of its own that sees the network's inputs, outputs,
+symbols and parameters. What it says becomes a `Recipe`; its loss and metrics become outputs of the network's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from netdsl.diagnostics import Note
+from netdsl.elaborate.bindings import bindings_of
+from netdsl.elaborate.bindings import children as tree_children
+from netdsl.elaborate.calls import Site
+from netdsl.elaborate.faults import Fault
+from netdsl.elaborate.scope import Frame
+from netdsl.elaborate.settings import NAMES, SETTINGS, TABLES
+from netdsl.elaborate.statements import Statements
+from netdsl.elaborate.suggest import did_you_mean
+from netdsl.elaborate.values import Arguments, OperatorValue, SettingFunction, describe
+from netdsl.ir.arguments import ArgumentError
+from netdsl.ir.graph import Graph, Value
+from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Recipe
+from netdsl.ops.metric import MetricValue
+from netdsl.ops.nll import SoftmaxNll
+from netdsl.source import Span
+from netdsl.syntax import tree
+
+LOSS = "loss"
+
+
+@dataclass(slots=True)
+class RecipeRun:
+    """What a recipe's body has said so far."""
+
+    node: tree.Train
+    frame: Frame
+    targets: dict[str, Value] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    metrics: dict[str, MetricSpec] = field(default_factory=dict)
+    results: dict[str, Value] = field(default_factory=dict)
+
+
+class Recipes(Statements):
+    """Runs bodies of networks, and then that of one recipe."""
+
+    recipe: RecipeRun | None = None
+
+    def run_recipe(self, node: tree.Train, frame: Frame) -> RecipeRun:
+        """Runs a recipe's body in its frame; faults are reported."""
+        self.recipe = made = RecipeRun(node, frame)
+        self.run(node.body, frame)
+        return made
+
+    def statement(self, node: tree.Statement, frame: Frame) -> bool:
+        recipe = self.recipe
+        if recipe is None or frame is not recipe.frame:
+            return super().statement(node, frame)
+        match node:
+            case tree.Input(kind="target"):
+                self._target(node, recipe)
+            case tree.Assign(targets=(tree.Identifier(id=name),)) if name in NAMES:
+                self._setting(name, node, recipe)
+            case tree.Metric():
+                self._metric(node, recipe)
+            case tree.Labelled():
+                message = f"'{node.setting.id}' is not part of this version"
+                raise self.fault("setting", message, node.setting.span, help="augment the data before training")
+            case _:
+                return super().statement(node, frame)
+        return False
+
+    def _once(self, name: str, span: Span, recipe: RecipeRun, what: str) -> None:
+        if name in recipe.spans:
+            note = Note("it is here already", recipe.spans[name])
+            raise self.fault("duplicate", f"the {what} '{name}' is given twice", span, notes=[note])
+        recipe.spans[name] = span
+
+    def _target(self, node: tree.Input, recipe: RecipeRun) -> None:
+        name = node.name
+        taken = {v.name for v in self.builder.inputs}
+        if name.id in taken:
+            message = f"the target '{name.id}' has the name of an input"
+            raise self.fault("duplicate", message, name.span, help="give each input and target a name of its own")
+        value = self.builder.input(name.id, self.input_type(node.type, recipe.frame))
+        self.origins[value] = name.span.to(node.type.span)
+        recipe.targets[name.id] = value
+        recipe.frame.bind(name.id, value, name.span)
+
+    # --- settings ---------------------------------------------------------------------------------------------------
+
+    def _setting(self, name: str, node: tree.Assign, recipe: RecipeRun) -> None:
+        self._once(name, node.targets[0].span, recipe, "setting")
+        value = self._looked_up(name, node.value, recipe.frame)
+        if name == LOSS:
+            recipe.results[LOSS] = self._loss(value, node.value)
+            return
+        try:
+            recipe.settings[name] = SETTINGS[name](value)
+        except ArgumentError as error:
+            message = f"{name}: expected {error.expected}, found {describe(value)}"
+            raise self.fault("setting", message, node.value.span, help=error.help or ()) from None
+
+    def _looked_up(self, setting: str, node: tree.Expr, frame: Frame) -> Any:
+        """A setting's value: names are those of its own table first, and a bare one is called."""
+        table = TABLES.get(setting, {})
+        value = self.eval(node, replace(frame, names={**frame.names, **table}))
+        if isinstance(value, SettingFunction):
+            return self.call(value, Arguments(), Site(node.span, node.span), frame)
+        return value
+
+    def _loss(self, value: Any, node: tree.Expr) -> Value:
+        if isinstance(value, Value) and value.dtype.is_float and value.rank == 0:
+            return value
+        help: str | tuple[str, ...] = ()
+        if isinstance(value, Value):
+            help = "take its mean: mean(…)" if value.dtype.is_float else "cast it: cast(…, float32)"
+        message = f"the loss is a scalar float tensor, found {describe(value)}"
+        raise self.fault("setting", message, node.span, help=help)
+
+    def _metric(self, node: tree.Metric, recipe: RecipeRun) -> None:
+        name = node.name.id
+        self._once(f"metric {name}", node.name.span, recipe, "metric")
+        if name == LOSS:
+            raise self.fault("duplicate", "the loss is reported as 'loss' already", node.name.span)
+        value = self._looked_up("metric", node.value, recipe.frame)
+        if isinstance(value, OperatorValue):
+            message = f"'{value.name}' needs its arguments: {value.name}(logits, label)"
+            raise self.fault("setting", message, node.value.span)
+        if isinstance(value, Value) and value.rank == 0 and value.dtype.is_float:
+            value = MetricValue("scalar", {"value": value})
+        if not isinstance(value, MetricValue):
+            message = f"a metric is one of {', '.join(sorted(TABLES['metric']))}, or a scalar; found {describe(value)}"
+            raise self.fault("setting", message, node.value.span)
+        spec = MetricSpec.of(name, value.kind, average=value.average)
+        recipe.metrics[name] = spec
+        roles = METRICS[value.kind].statistics
+        recipe.results |= {s: value.statistics[role] for s, role in zip(spec.statistics, roles, strict=True)}
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def finish_recipe(self, run: RecipeRun, outputs: Mapping[str, Value]) -> tuple[Recipe, Graph] | None:
+        """The recipe and its graph; None where something is missing, which is reported."""
+        for check in (self._check_complete, self._check_unread, self._check_patterns):
+            try:
+                check(run)
+            except Fault as fault:
+                self.report(fault)
+        if self.reporter.failed:
+            return None
+        for name, value in {**outputs, **run.results}.items():
+            self.builder.output(name, value)
+        graph = self.builder.finish()
+        settings = {name: value for name, value in run.settings.items() if value is not None}
+        recipe = Recipe(
+            network=run.node.network.span.text,
+            targets={name: value.type for name, value in run.targets.items()},
+            label=run.node.label or "",
+            metrics=tuple(run.metrics.values()),
+            classes=_classes(graph, run.targets),
+            text=run.node.span.text,
+            place=run.node.network.span.place,
+            **{"optimizer": OptimizerSpec.of("sgd", {}), **settings},
+        )
+        return recipe, graph
+
+    def _check_complete(self, run: RecipeRun) -> None:
+        for name, example in (("loss", "cross_entropy(logits, label)"), ("optimizer", "sgd(lr=0.1, momentum=0.9)")):
+            if name not in run.spans:
+                span, help = run.node.network.span, f"write {name} = {example}"
+                raise self.fault("setting", f"the recipe has no {name}", span, help=help)
+
+    def _check_unread(self, run: RecipeRun) -> None:
+        """A name that is bound and never read is a setting misspelt."""
+        bound = bindings_of(run.node.body).names
+        read = _read_names(run.node.body)
+        for name, span in bound.items():
+            if name in NAMES or name in read or name in run.targets or name in run.metrics:
+                continue
+            help = did_you_mean(name, NAMES, f"settings are {', '.join(NAMES)}")
+            message = f"'{name}' is no setting of a recipe, and nothing reads it"
+            self.report(self.fault("unknown-setting", message, span, help=help))
+
+    def _check_patterns(self, run: RecipeRun) -> None:
+        names = [p.name for p in self.builder.parameters]
+        for setting in ("freeze", "unfreeze", "weights"):
+            rules: tuple[Any, ...] = run.settings.get(setting) or ()
+            for rule in rules:
+                if not any(fnmatchcase(name, rule.pattern) for name in names):
+                    what = "parameter" if isinstance(rule, FreezeRule) else "name"
+                    message = f'{setting}: the pattern "{rule.pattern}" matches no {what} of the network'
+                    help = did_you_mean(rule.pattern, names, f"they are called {', '.join(names[:3])}, …")
+                    self.report(self.fault("setting", message, run.spans[setting], help=help))
+
+
+def _read_names(body: tree.Body) -> set[str]:
+    """Names that an expression of the body reads."""
+    from_expressions: set[str] = set()
+    pending: list[Any] = [body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, tree.Name):
+            from_expressions.add(node.id)
+        elif isinstance(node, tree.AugAssign):
+            from_expressions.add(node.target.id)
+        pending += list(tree_children(node))
+    return from_expressions
+
+
+def _classes(graph: Graph, targets: Mapping[str, Value]) -> dict[str, int]:
+    """The number of classes that a target's ids may have, where a cross-entropy says so."""
+    names = {value: name for name, value in targets.items()}
+    found = {}
+    for node in graph.nodes:
+        if isinstance(node.op, SoftmaxNll):
+            logits, ids = node.inputs
+            size = logits.shape[node.op.axis]
+            while ids not in names and ids in graph.producers and graph.producers[ids].inputs:
+                ids = graph.producers[ids].inputs[0]
+            if ids in names and isinstance(size, int):
+                found[names[ids]] = size
+    return found
