@@ -175,8 +175,9 @@ class Recipes(Statements):
         """A name that is bound and never read is a setting misspelt."""
         bound = bindings_of(run.node.body).names
         read = _read_names(run.node.body)
+        declared = {s.name.id for s in run.node.body.statements if isinstance(s, tree.Metric | tree.Input)}
         for name, span in bound.items():
-            if name in NAMES or name in read or name in run.targets or name in run.metrics:
+            if name in NAMES or name in read or name in declared:
                 continue
             help = did_you_mean(name, NAMES, f"settings are {', '.join(NAMES)}")
             message = f"'{name}' is no setting of a recipe, and nothing reads it"

@@ -173,7 +173,9 @@ def test_symbol_takes_a_positive_integer(value: object) -> None:
 
 
 def test_setting_of_a_recipe() -> None:
-    source = "network T { input x: float32[N, 6]\n output y = x }\ntrain T(lr=0.1) { loss = y }"
+    source = (
+        "network T { input x: float32[N, 6]\n output y = x }\ntrain T(lr=0.1) { loss = mean(y)\n optimizer = sgd(lr) }"
+    )
     assert shapes(graph_of(source, lr="0.2")) == {"y": "float32[N, 6]"}
 
 
