@@ -101,7 +101,7 @@ def _print(console: Console, model: api.Model, options: dict[str, Any]) -> None:
     if options["print_ir"]:
         console.result(print_graph(model.graph))
     if options["explain"]:
-        console.result(explanation(model.log))
+        console.result(explanation(model.log, model.source_graph))
 
 
 def graph_after(graph: Graph, level: int, name: str) -> Graph:

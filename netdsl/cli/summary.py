@@ -43,7 +43,7 @@ def pass_lines(log: RewriteLog, graph: Graph) -> list[str]:
     for name in dict.fromkeys((*rewrites, *refused)):
         done = rewrites.get(name, [])
         total = sum((r.saved for r in done), Savings())
-        saved = str(replace(total, macs=substitute(total.macs, item), flops=substitute(total.flops, item)))
+        saved = str(_for_item(total, item))
         parts = [_count(len(done), "rewrite")] if done else []
         parts += [f"saves {saved}"] if saved else []
         parts += [f"{refused[name]} refused"] if name in refused else []
@@ -51,9 +51,15 @@ def pass_lines(log: RewriteLog, graph: Graph) -> list[str]:
     return lines
 
 
-def explanation(log: RewriteLog) -> str:
-    """Every rewrite and refusal, a line each, in the order in which they happened."""
-    return "\n".join(str(entry) for entry in log.entries) or "no rewrites, no refusals"
+def explanation(log: RewriteLog, graph: Graph) -> str:
+    """Every rewrite and refusal, a line each, in the order in which they happened; savings are for one item."""
+    item = item_symbols(graph)
+    entries = (replace(e, saved=_for_item(e.saved, item)) if isinstance(e, Rewrite) else e for e in log.entries)
+    return "\n".join(map(str, entries)) or "no rewrites, no refusals"
+
+
+def _for_item(saved: Savings, item: dict[str, Dim]) -> Savings:
+    return replace(saved, macs=substitute(saved.macs, item), flops=substitute(saved.flops, item))
 
 
 def macs(graph: Graph) -> Dim:
