@@ -92,6 +92,12 @@ class Accumulator:
         """The metrics that are numbers."""
         return {name: value for name, value in self.results().items() if isinstance(value, float)}
 
+    def running(self) -> dict[str, float]:
+        """The numbers that are cheap enough to show while an epoch runs."""
+        cheap = [spec for spec in self.specs if spec.reduce != "concat" and spec.definition.scalar and self.items]
+        found = {spec.name: self._finished(spec) for spec in cheap}
+        return {name: value for name, value in found.items() if isinstance(value, float)}
+
     def _finished(self, spec: MetricSpec) -> MetricValue:
         values = [self._joined(name, spec) for name in spec.statistics]
         return _FINISH[spec.kind](spec, *values)
