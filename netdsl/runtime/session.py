@@ -17,7 +17,7 @@ from netdsl.runtime.bind import bind
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 BFLOAT16 = 16  # ONNX's code of the element type
 
-_DTYPES = {
+DTYPES = {
     "tensor(float)": DType.float32,
     "tensor(float16)": DType.float16,
     "tensor(bfloat16)": DType.bfloat16,
@@ -183,7 +183,7 @@ def _sentence(failure: Exception) -> str | None:
 
 def _type(argument: Any) -> TensorType:
     """The type of a session's input or output; an unnamed size is a symbol of its own."""
-    dtype = _DTYPES.get(argument.type)
+    dtype = DTYPES.get(argument.type)
     if dtype is None:
         message = f"{argument.name!r} is a {argument.type}, an element type that netdsl does not have"
         raise DiagnosticError([error("unknown-type", message)])
