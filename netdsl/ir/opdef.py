@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
@@ -82,8 +82,8 @@ class LayerContext(Protocol):
         """The layer's parameter `path.name`; raises OpError where a dimension is symbolic."""
 
     def parameters_matching(self, pattern: str) -> tuple[Value, ...]:
-        """The trainable parameters made so far whose full names match an fnmatch pattern (`*` crosses dots). Raises OpError
-        where there is none."""
+        """The trainable parameters made so far whose full names match an fnmatch pattern (`*` crosses dots). Raises
+        OpError where there is none."""
 
     def emit(self, op: Primitive, *inputs: Value) -> Value:
         """A node with one output."""
@@ -98,11 +98,27 @@ class LayerContext(Protocol):
         """A dimension's run-time value as a scalar tensor."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a model is made for, where an operator has several ONNX forms: the kind of device and, on a CPU, how many
+    threads ONNX Runtime will have."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+
 class Emitter(Protocol):
-    """What `Primitive.lower` may do: emit ONNX nodes. Tensors are names."""
+    """What `Primitive.lower` may do: emit ONNX nodes. Tensors are names. A node that is there already, with the same
+    inputs and attributes, is not emitted again."""
 
     @property
     def opset(self) -> int: ...
+
+    @property
+    def target(self) -> Target: ...
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is known when the model is written, so that a runtime may prepare it when it loads."""
 
     def emit(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """An ONNX node with one output; the name of that output. An absent optional input is the empty string."""

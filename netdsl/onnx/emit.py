@@ -13,6 +13,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, defs, helper
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Node, Value
+from netdsl.ir.opdef import Target
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.onnx.shapes import Shapes
 from netdsl.onnx.tensors import ConstantPool
@@ -29,13 +30,16 @@ ONNX_TYPES = {
     DType.bool: TensorProto.BOOL,
 }
 
+CPU = Target()
+
 
 class NodeEmitter:
     """The nodes of one model. A layer's own node is called by the layer's path; helpers around it, and what they make,
     by the path and their operator: `head/Transpose`."""
 
-    def __init__(self, opset: int, names: NameSpace, inputs: Mapping[Value, str]) -> None:
+    def __init__(self, opset: int, names: NameSpace, inputs: Mapping[Value, str], target: Target = CPU) -> None:
         self.opset = opset
+        self.target = target
         self.nodes: list[NodeProto] = []
         self.pool = ConstantPool(names)
         self._names = names
@@ -45,6 +49,7 @@ class NodeEmitter:
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._sharing = False
         self._shared: set[str] = set()
+        self._made: dict[object, NodeProto] = {}
 
     # What operators' rules call ----------------------------------------------------------------------------------
 
@@ -58,11 +63,18 @@ class NodeEmitter:
             folded = self.pool.derive(op_type, inputs, attributes, label)
             if folded is not None:
                 return (folded,)
+        node = self._node(op_type, inputs, attributes)
+        same = self._made.get(_identity(node)) if op_type not in RANDOM else None
+        if same is not None and len(same.output) == outputs:
+            return tuple(same.output)
         names = [self._names.take(label) for _ in range(outputs)]
-        self.nodes.append(self._node(op_type, inputs, names, attributes))
+        self._append(node, names)
         if self._sharing:
             self._shared.update(names)
         return tuple(names)
+
+    def is_constant(self, name: str) -> bool:
+        return name in self.pool
 
     def ints(self, values: Sequence[int]) -> str:
         return self.array(np.asarray(list(values), np.int64))
@@ -104,7 +116,7 @@ class NodeEmitter:
     def identity(self, name: str, output: str) -> None:
         """A node that gives an operand, or a constant, a second name."""
         self._path, self._metadata = output, ()
-        self.nodes.append(self._node("Identity", [name], [output], {}))
+        self._append(self._node("Identity", [name], {}), [output])
 
     def _renamed(
         self, made: Sequence[str], wanted: Sequence[str], own: Sequence[NodeProto], path: str
@@ -117,25 +129,40 @@ class NodeEmitter:
                 for i, name in enumerate(field):
                     if name in names:
                         field[i] = names[name]
+            self._made[_identity(proto)] = proto
         main = makers.get(made[0]) if made else None
         if main is not None:
             main.name = self._node_names.take(path)
         return tuple(names.get(name, name) for name in made)
 
-    def _node(
-        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Any]
-    ) -> NodeProto:
-        for name in inputs:
+    def _append(self, node: NodeProto, outputs: Sequence[str]) -> None:
+        for name in node.input:
             self.pool.use(name)
-        node = NodeProto(
-            op_type=op_type, name=self._node_names.take(f"{self._path}/{op_type}"), input=inputs, output=outputs
-        )
+        node.name = self._node_names.take(f"{self._path}/{node.op_type}")
+        node.output.extend(outputs)
+        for key, text in self._metadata:
+            node.metadata_props.add(key=key, value=text)
+        self._made.setdefault(_identity(node), node)
+        self.nodes.append(node)
+
+    def _node(self, op_type: str, inputs: Sequence[str], attributes: dict[str, Any]) -> NodeProto:
+        node = NodeProto(op_type=op_type, input=inputs)
         types = _attribute_types(op_type, self.opset)
         for key in sorted(attributes):
             node.attribute.append(_attribute(key, attributes[key], types[key]))
-        for key, text in self._metadata:
-            node.metadata_props.add(key=key, value=text)
         return node
+
+
+#: ONNX operators that make something else each time
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+
+def _identity(node: NodeProto) -> object:
+    """What two nodes that compute the same have in common."""
+    attributes = tuple(a.SerializeToString(deterministic=True) for a in node.attribute)
+    return node.op_type, tuple(node.input), attributes
 
 
 SHAPES = "shape"  #: the path of the nodes that compute symbols' values

@@ -10,6 +10,8 @@ from pathlib import Path
 from onnx import ModelProto
 
 from netdsl.ir.graph import Graph
+from netdsl.ir.opdef import Target
+from netdsl.onnx.emit import CPU
 from netdsl.onnx.lower import lower_graph
 from netdsl.onnx.write import in_memory, write_lowered
 from netdsl.weights import ConstantEvaluator, WeightStore
@@ -18,7 +20,13 @@ OPSET = 21  #: the default
 
 
 def write_model(
-    graph: Graph, store: WeightStore, path: Path, *, opset: int = OPSET, external_data: bool | None = None
+    graph: Graph,
+    store: WeightStore,
+    path: Path,
+    *,
+    opset: int = OPSET,
+    external_data: bool | None = None,
+    target: Target = CPU,
 ) -> None:
     """Writes `path`, the same to the byte for the same graph and weights; an old file stays whole until it is complete.
 
@@ -27,13 +35,13 @@ def write_model(
     symbol whose value no input determines.
     """
     with _collector_at_rest():
-        write_lowered(lower_graph(graph, opset), ConstantEvaluator(graph, store), path, external_data)
+        write_lowered(lower_graph(graph, opset, target), ConstantEvaluator(graph, store), path, external_data)
 
 
-def to_proto(graph: Graph, store: WeightStore, *, opset: int = OPSET) -> ModelProto:
+def to_proto(graph: Graph, store: WeightStore, *, opset: int = OPSET, target: Target = CPU) -> ModelProto:
     """The model in memory. Raises ValueError above 2 GB, DiagnosticError as `write_model` does."""
     with _collector_at_rest():
-        return in_memory(lower_graph(graph, opset), ConstantEvaluator(graph, store))
+        return in_memory(lower_graph(graph, opset, target), ConstantEvaluator(graph, store))
 
 
 @contextmanager

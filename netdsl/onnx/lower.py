@@ -9,8 +9,9 @@ from onnx import GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Expr, to_text
 from netdsl.ir.graph import Graph, Node, Value
+from netdsl.ir.opdef import Target
 from netdsl.ir.types import TensorType
-from netdsl.onnx.emit import ONNX_TYPES, NodeEmitter
+from netdsl.onnx.emit import CPU, ONNX_TYPES, NodeEmitter
 from netdsl.onnx.tensors import Tensor
 from netdsl.ops.constant import Constant
 from netdsl.version import __version__
@@ -27,14 +28,14 @@ class Lowered:
     tensors: tuple[Tensor, ...]
 
 
-def lower_graph(graph: Graph, opset: int) -> Lowered:
-    """Lowers a graph for an opset from 17 to 26.
+def lower_graph(graph: Graph, opset: int, target: Target = CPU) -> Lowered:
+    """Lowers a graph for an opset from 17 to 26, in the forms that suit a target.
 
     Raises ValueError for another opset, DiagnosticError for a symbol whose value no input determines.
     """
     if opset not in IR_VERSIONS:
         raise ValueError(f"opset {opset} is not supported; it may be {min(IR_VERSIONS)} to {max(IR_VERSIONS)}")
-    lowering = _Lowering(graph, opset)
+    lowering = _Lowering(graph, opset, target)
     for node in graph.nodes:
         if not lowering.is_constant(node):
             lowering.node(node)
@@ -42,11 +43,11 @@ def lower_graph(graph: Graph, opset: int) -> Lowered:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, opset: int) -> None:
+    def __init__(self, graph: Graph, opset: int, target: Target) -> None:
         self._graph = graph
         self._names = NameSpace()
         self._of: dict[Value, str] = {v: self._names.take(v.name) for v in graph.inputs}
-        self._emitter = NodeEmitter(opset, self._names, dict(self._of))
+        self._emitter = NodeEmitter(opset, self._names, dict(self._of), target)
         self._outputs = self._output_names()
         self._infos: list[ValueInfoProto] = []
 

@@ -17,6 +17,7 @@ from netdsl.ops import (
     comparison,
     constant,
     convolution,
+    convolution_gradient,
     cross_entropy,
     dense,
     gather,
@@ -30,6 +31,7 @@ from netdsl.ops import (
     padding,
     pooling,
     pooling_gradient,
+    random,
     rearrange,
     reduction,
     regularisation,
@@ -46,6 +48,7 @@ from netdsl.ops import (
 _FAMILIES = (
     constant,
     convolution,
+    convolution_gradient,
     activation,
     along,
     nll,
@@ -74,6 +77,7 @@ _FAMILIES = (
     indexing,
     gather,
     padding,
+    random,
     rearrange,
     resize,
 )

@@ -15,6 +15,7 @@ from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
+    GradientContext,
     LayerContext,
     Operator,
     OpError,
@@ -25,6 +26,10 @@ from netdsl.ir.opdef import (
 )
 from netdsl.ir.reach import Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.ops import convolution_gradient as backward
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.convolution_cost import choose, geometry
+from netdsl.ops.convolution_forms import FORWARD
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import (
     SamePads,
@@ -143,12 +148,35 @@ class Conv(Primitive):
     def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> str:
         input = node.inputs[0].type
         kernel = self._kernel(node.inputs[1].type)
+        if not cx.is_constant(parameters[0]):
+            where = geometry(input, node.inputs[1].type, node.output.type, *self._window, self.groups)
+            form = choose(FORWARD, where, cx.target)
+            if form.name != "native":
+                return _biased(cx, form.emit(cx, where, x, parameters[0]), parameters[1:], len(kernel))
         padding = self.padding
         if padding == "same" and any(d > 1 for d in self.dilation):  # ONNX Runtime's auto_pad takes no dilation
             x = emit_spatial_pad(cx, x, input, same_amounts(input.shape[2:], kernel, self.stride, self.dilation), 0)
             padding = ((0, 0),) * len(kernel)
         window = onnx_window(kernel, self.stride, padding, self.dilation)
         return cx.emit("Conv", x, *parameters, group=self.groups, **window)
+
+    @property
+    def _window(self) -> tuple[tuple[int, ...], SamePads, tuple[int, ...]]:
+        return self.stride, self.padding, self.dilation
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        x, weight, *bias = node.inputs
+        axes = [0, *range(2, x.rank)]
+        sums = [g.total(cx, dy, axes) if cx.wants(b) else None for b in bias]
+        dx = backward.input_gradient(cx, self, x, weight, dy)
+        return dx, backward.weight_gradient(cx, self, x, weight, dy), *sums
+
+
+def _biased(cx: Emitter, y: str, bias: Sequence[str], rank: int) -> str:
+    """`y` with the bias, if there is one."""
+    for name in bias:
+        y = cx.emit("Add", y, cx.emit("Reshape", name, cx.ints([-1, *[1] * rank])))
+    return y
 
 
 class DepthwiseConv(Operator):

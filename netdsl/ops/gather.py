@@ -145,6 +145,7 @@ class OneHot(Primitive):
     name: ClassVar[str] = "one_hot"
     family: ClassVar[str] = "shape"
     reference: ClassVar[str] = "ONNX OneHot"
+    differentiable: ClassVar[bool] = False
     signature: ClassVar[tuple[Param, ...]] = (
         Param("ids", TENSOR),
         Param("classes", POSITIVE),

@@ -15,10 +15,22 @@ from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, PER_AXIS_0, POSITIVE, T
 from netdsl.ir.dims import Dim, bounds, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
-from netdsl.ir.opdef import Cost, Emitter, LayerContext, OpError, Primitive, ShapeError, require_float, same_dtype
+from netdsl.ir.opdef import (
+    Cost,
+    Emitter,
+    GradientContext,
+    LayerContext,
+    OpError,
+    Primitive,
+    ShapeError,
+    require_float,
+    same_dtype,
+)
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
-from netdsl.ops.convolution import INITIALIZERS
+from netdsl.ops import gradient_tools as g
+from netdsl.ops.convolution import INITIALIZERS, Conv
+from netdsl.ops.convolution_gradient import ConvWeightGradient
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import axes_of, explicit_pads, input_channels, onnx_window, spatial_rank
 
@@ -164,6 +176,14 @@ class ConvTranspose(Primitive):
         if any(self.output_padding):
             attributes["output_padding"] = list(self.output_padding)
         return cx.emit("ConvTranspose", *inputs, group=self.groups, **attributes)
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        """A convolution of the result's gradient by the same weight, and that convolution's weight gradient."""
+        x, weight, *bias = node.inputs
+        window = (self.stride, self.padding, self.dilation, self.groups)
+        dx = cx.emit(Conv(*window), dy, weight) if cx.wants(x) else None
+        dw = cx.emit(ConvWeightGradient(*window, _kernel(weight.type)), dy, x) if cx.wants(weight) else None
+        return dx, dw, *(g.total(cx, dy, [0, *range(2, x.rank)]) if cx.wants(b) else None for b in bias)
 
 
 def _kernel(weight: TensorType) -> tuple[int, ...]:

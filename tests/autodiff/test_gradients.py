@@ -60,7 +60,8 @@ def test_gradient_by_onnx_runtime(name: str) -> None:
     case = all_cases()[name]
     graph = graph_of(case)
     opset = case.opsets[zlib.crc32(name.encode()) % len(case.opsets)]
-    check_gradient_form(graph, inputs_of(case, graph), opset=opset, rtol=max(10 * case.rtol, 1e-5), atol=case.atol)
+    least = 2e-3 if "float16" in case.source else 1e-5  # the operator may be exact in 16 bits, its gradient adds
+    check_gradient_form(graph, inputs_of(case, graph), opset=opset, rtol=max(10 * case.rtol, least), atol=case.atol)
 
 
 @pytest.mark.parametrize("name", sorted(PRIMITIVES))

@@ -1,0 +1,227 @@
+"""Which ONNX form of a convolution, or of one of its gradients, is the fastest: an estimate from what each form does.
+
+ONNX Runtime prepares a constant weight when it loads a model, and its Conv is then the best form. A training step's
+weights are inputs: its Conv makes a column matrix per image and group and multiplies them one by one, which is slow
+where maps are small or groups many. The other forms trade more arithmetic for fewer and larger matrix products.
+
+The constants were fitted to `benchmarks/gradient_forms.py` (CPU). On a GPU the native operators are always taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil, prod
+from typing import Any
+
+from netdsl.ir.dims import Dim
+from netdsl.ir.opdef import Emitter, Target
+from netdsl.ir.types import DType, TensorType
+from netdsl.ops.spatial import SamePads, same_amounts
+
+ASSUMED = 32  #: the size of a symbolic axis, for estimates
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution of `[batch, channels, *size]` to `[batch, outputs, *out]`; `pads` are (begin, end) per axis."""
+
+    dtype: DType
+    batch: Dim
+    channels: int
+    outputs: int
+    groups: int
+    size: tuple[Dim, ...]
+    out: tuple[Dim, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[tuple[Dim, Dim], ...]
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+    @cached_property
+    def static(self) -> bool:
+        """Whether the spatial sizes and the padding are known."""
+        return all(isinstance(d, int) for d in (*self.size, *self.out, *(p for pair in self.pads for p in pair)))
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel is convolved with one kernel of its own."""
+        return self.groups == self.channels == self.outputs and self.groups > 1
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output position reads its own input position alone."""
+        return set(self.kernel) == {1} and set(self.stride) == {1} and not self.padded
+
+    @property
+    def padded(self) -> bool:
+        """Whether there is, or may be, padding."""
+        return any(d != 0 for pair in self.pads for d in pair)
+
+    @property
+    def fixed_pads(self) -> tuple[tuple[int, int], ...] | None:
+        """The padding, if it is known."""
+        known = tuple((a, b) for a, b in self.pads if isinstance(a, int) and isinstance(b, int))
+        return known if len(known) == self.rank else None
+
+    @property
+    def input(self) -> TensorType:
+        return TensorType(self.dtype, (self.batch, self.channels, *self.size))
+
+    @property
+    def output(self) -> TensorType:
+        return TensorType(self.dtype, (self.batch, self.outputs, *self.out))
+
+    # Plain numbers for estimates ------------------------------------------------------------------------------
+
+    @cached_property
+    def images(self) -> int:
+        return _plain(self.batch)
+
+    @cached_property
+    def area(self) -> int:
+        """Input positions."""
+        return prod(map(_plain, self.size))
+
+    @cached_property
+    def places(self) -> int:
+        """Output positions."""
+        return prod(map(_plain, self.out))
+
+    @property
+    def taps(self) -> int:
+        return prod(self.kernel)
+
+    @property
+    def inputs_per_group(self) -> int:
+        return self.channels // self.groups
+
+    @property
+    def outputs_per_group(self) -> int:
+        return self.outputs // self.groups
+
+    def sizes(self, dims: Sequence[Dim]) -> list[int]:
+        return [_plain(d) for d in dims]
+
+
+def _plain(dim: Dim) -> int:
+    return dim if isinstance(dim, int) else ASSUMED
+
+
+def geometry(
+    x: TensorType,
+    weight: TensorType,
+    y: TensorType,
+    stride: tuple[int, ...],
+    padding: SamePads,
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Geometry:
+    """The geometry of a convolution by the types of its operands and result."""
+    kernel = tuple(_plain(k) for k in weight.shape[2:])
+    pads: tuple[tuple[Dim, Dim], ...] = (
+        same_amounts(x.shape[2:], kernel, stride, dilation) if padding == "same" else padding
+    )
+    channels, outputs = _plain(x.shape[1]), _plain(y.shape[1])
+    sizes = x.shape[2:], y.shape[2:]
+    return Geometry(x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a form does. `flops`: of matrix products, in whole vectors; `products`: how many of them; `moved`: numbers
+    copied in rows; `scattered`: numbers copied one by one; `mapped`: numbers that elementwise nodes write; `columns`:
+    numbers of column matrices; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
+
+    flops: float = 0
+    products: float = 0
+    moved: float = 0
+    scattered: float = 0
+    mapped: float = 0
+    columns: float = 0
+    calls: float = 0
+    nodes: float = 0
+
+    def __add__(self, other: Work) -> Work:
+        return replace(self, **{f: getattr(self, f) + getattr(other, f) for f in SECONDS})
+
+
+#: Seconds per unit of work, on one thread of a CPU.
+SECONDS: Mapping[str, float] = {
+    "flops": 1 / 60e9,
+    "products": 0.15e-6,
+    "moved": 0.35e-9,
+    "scattered": 1.2e-9,
+    "mapped": 0.4e-9,
+    "columns": 0.25e-9,
+    "calls": 0.08e-6,
+    "nodes": 4e-6,
+}
+LANES = 16  #: columns that a matrix product computes at a time
+
+
+def products(m: int, n: int, k: int, count: float = 1) -> Work:
+    """`count` products `[m, k] @ [k, n]`."""
+    return Work(flops=2.0 * m * k * ceil(n / LANES) * LANES * count, products=count)
+
+
+def copied(numbers: float, run: float) -> Work:
+    """A copy of numbers in runs of a length: slices, transposes, padding, joining."""
+    return Work(moved=numbers, scattered=numbers / max(run, 1), nodes=1)
+
+
+def mapped(numbers: float, nodes: int = 1) -> Work:
+    """Elementwise nodes that write so many numbers each."""
+    return Work(mapped=numbers * nodes, nodes=nodes)
+
+
+def seconds(work: Work, target: Target) -> float:
+    """The estimated time of a form. Nodes are started one after the other, what they do is shared by the threads."""
+    own = work.nodes * SECONDS["nodes"]
+    total: float = sum(getattr(work, f) * s for f, s in SECONDS.items())
+    return own + (total - own) / target.threads
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to compute: whether it can, what it does, and how it is written. `emit(cx, geometry, *operands)`."""
+
+    name: str
+    applies: Callable[[Geometry], bool]
+    work: Callable[[Geometry], Work]
+    emit: Callable[..., str]
+
+
+def choose(forms: Sequence[Form], g: Geometry, target: Target) -> Form:
+    """The form with the least estimated time; of equal ones, and on a GPU, the first that applies."""
+    able = [f for f in forms if f.applies(g)]
+    if target.device == "cuda":
+        return able[0]
+    return min(able, key=lambda f: seconds(f.work(g), target))
+
+
+def emit_sum(cx: Emitter, parts: Sequence[str]) -> str:
+    """The sum of tensors of one shape."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = cx.emit("Add", total, part)
+    return total
+
+
+def window_attributes(g: Geometry) -> dict[str, Any]:
+    """ONNX's attributes of a convolution with known padding."""
+    pads = g.fixed_pads
+    assert pads is not None
+    return {
+        "kernel_shape": list(g.kernel),
+        "strides": list(g.stride),
+        "dilations": list(g.dilation),
+        "pads": [a for a, _ in pads] + [b for _, b in pads],
+        "group": g.groups,
+    }
