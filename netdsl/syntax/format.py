@@ -1,8 +1,9 @@
 """`netdsl fmt`: the canonical layout of a source file.
 
 One statement a line, four spaces of indentation, one blank line between definitions and at most one inside of bodies,
-strings in double quotes, numbers as they were written. Comments stay where they are. Formatting what was formatted
-changes nothing, and the text keeps its meaning: it parses to the same tree.
+strings in double quotes, numbers as they were written. The user's line breaks between steps of chains and between items
+stay, and so does a body of one statement on its header's line. Comments stay where they are. Formatting what was
+formatted changes nothing, and the text keeps its meaning: it parses to the same tree.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from netdsl.source import SourceFile
 from netdsl.syntax import literals, tree
 from netdsl.syntax.compare import tree_equal
 from netdsl.syntax.lalr import END, Token
-from netdsl.syntax.layout import INDENT, lay_out
+from netdsl.syntax.layout import INDENT, WIDTH, lay_out
 from netdsl.syntax.lex import lex
 from netdsl.syntax.line import LineBuilder
 from netdsl.syntax.parse import parse
@@ -34,10 +35,14 @@ def format_source(source: SourceFile) -> str:
     lines = list(_logical_lines(source, _merged(tokens, file.comments), outline))
     _space_definitions(lines)
     out: list[str] = []
-    for line in lines:
-        if line.blank_before and out:
+    at = 0
+    while at < len(lines):
+        if lines[at].blank_before and out:
             out.append("")
-        out += _render(line, texts, outline.targets)
+        end = _end_of_run(lines, at, source.text)
+        run = lines[at:end]
+        out += _joined(run, [_render(line, source.text, texts, outline.targets) for line in run])
+        at = end
     return "".join(text + "\n" for text in out)
 
 
@@ -110,6 +115,28 @@ class _Line:
     @property
     def is_comment(self) -> bool:
         return isinstance(self.items[0], tree.Comment)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a statement without a body or comments."""
+        return all(isinstance(item, Token) and item.type not in ("LBRACE", "RBRACE") for item in self.items)
+
+    @property
+    def opens(self) -> bool:
+        """Whether it ends in an opening brace."""
+        last = self.items[-1]
+        return isinstance(last, Token) and last.type == "LBRACE"
+
+    @property
+    def closes(self) -> bool:
+        first = self.items[0]
+        return isinstance(first, Token) and first.type == "RBRACE"
+
+    @property
+    def remark(self) -> str:
+        """The comment at its end, with the space in front."""
+        last = self.items[-1]
+        return "" if isinstance(last, Token) or last.own_line else "  " + last.text
 
 
 def _start(item: Item) -> int:
@@ -193,13 +220,36 @@ def _space_definitions(lines: list[_Line]) -> None:
                 lines[first].blank_before = True
 
 
-def _render(line: _Line, texts: dict[int, str], targets: frozenset[int]) -> list[str]:
+def _render(line: _Line, text: str, texts: dict[int, str], targets: frozenset[int]) -> list[str]:
     if line.is_comment:
         return [" " * (line.depth * INDENT) + item.text for item in line.items if isinstance(item, tree.Comment)]
-    items, trailing = line.items, ""
-    last = items[-1]
-    if isinstance(last, tree.Comment) and not last.own_line:
-        items, trailing = items[:-1], "  " + last.text
-    out = lay_out(LineBuilder(items, texts, targets).build(), line.depth * INDENT)
-    out[-1] += trailing
+    items = line.items[:-1] if line.remark else line.items
+    out = lay_out(LineBuilder(items, text, texts, targets).build(), line.depth * INDENT)
+    out[-1] += line.remark
     return out
+
+
+# --- bodies on one line ----------------------------------------------------------------------------------------------
+
+
+def _end_of_run(lines: list[_Line], at: int, text: str) -> int:
+    """The end of the lines from `at` on that may become one: a header, and bodies of one plain statement each that the
+    user wrote on one line. `at + 1` where there are none."""
+    end = at
+    while end + 2 < len(lines) and lines[end].opens:
+        body, closing = lines[end + 1], lines[end + 2]
+        between = text[_end(lines[end].items[-1]) : _start(closing.items[0])]
+        if not (body.is_plain and closing.closes) or "\n" in between or "\r" in between:
+            break
+        end += 2
+    return at + 1 if lines[end].opens else end + 1
+
+
+def _joined(lines: list[_Line], rendered: list[list[str]]) -> list[str]:
+    """The lines of such a run as one, if it fits; else each for itself."""
+    head, rest = rendered[0], rendered[1:]
+    if rest and all(len(out) == 1 for out in rest):
+        joined = " ".join([head[-1], *(out[0].strip() for out in rest)])
+        if len(joined) - len(lines[-1].remark) <= WIDTH:
+            return [*head[:-1], joined]
+    return [text for out in rendered for text in out]

@@ -1,7 +1,9 @@
-"""A stream of words, groups and possible line breaks → lines of at most 100 columns where that can be.
+"""A stream of words, groups and possible line breaks → lines of at most 120 columns where that can be.
 
-A group stays on one line if it fits there, with what follows it up to the next possible break; else all its breaks are
-taken. Linear, and without recursion: neither depth nor length of an expression matters.
+A group with line breaks of the user's own keeps them, and breaks further only where a line would be too long. Another
+stays on one line if it fits there, with what follows it up to the next possible break; else it breaks in the manner of
+its kind. Whatever is decided is what a second run finds as the user's breaks, so that it changes nothing. Linear, and
+without recursion: neither depth nor length of an expression matters.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from dataclasses import dataclass, field
 
 from netdsl.syntax.tree import Comment
 
-WIDTH = 100
+WIDTH = 120
 INDENT = 4
+MAX_ALIGNED = 60  # further to the right, lines are indented instead of aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +23,38 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class IfBroken:
-    """Text that only a broken group has: its trailing comma."""
+class IfOpened:
+    """Text that only a bracket has whose items stand on lines of their own: its trailing comma."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Break:
-    """A line break in a broken group, `flat` in another. A closing one goes back to the group's own indentation."""
+    """A possible line break, `flat` where none is made. `kind` is "item" (between items, before operators), or "open"
+    and "close" for those inside of a bracket's ends."""
 
     flat: str
-    closing: bool = False
+    kind: str = "item"
+    kept: bool = False  # the user made it
+    hard: bool = True  # made whenever the group is too long; else only where the line is
+    ahead: int = 0  # columns from here to the next break of the group, or to the end of the line
+    last: bool = False  # no item's break of the group comes after it
+    cut: bool = False  # a line certainly ends before the next break of the group
 
 
 @dataclass(slots=True)
 class Open:
-    """The start of a group, whose broken lines are indented `by` more than the line that it starts in."""
+    """The start of a group. `kind` is "plain" (operators, …), "chain" or "bracket"."""
 
+    kind: str = "plain"
     by: int = INDENT
     width: int = 0  # on one line
     tail: int = 0  # what follows its end up to the next break
-    forced: bool = False  # a comment inside
+    kept: bool = False  # has breaks that the user made
+    opened: bool = False  # a bracket that the user opened to lines of its own
+    first: int | None = None  # columns up to the first certain line break inside, if there is one
+    final: int = 0  # columns from the last of them to the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ class Remark:
     comment: Comment
 
 
-Part = Text | IfBroken | Break | Open | Close | Remark
+Part = Text | IfOpened | Break | Open | Close | Remark
 
 
 @dataclass(slots=True)
@@ -102,58 +115,155 @@ class _Printer:
         return self.line_indent if self.current and not self.closed else self.indent
 
 
+@dataclass(slots=True)
+class _Group:
+    """A group while it is written."""
+
+    part: Open
+    broken: bool
+    base: int  # the indentation of its first line
+    inner: int  # and of its others
+    floor: int  # the least indentation of groups inside: what is aligned stays to the right of its column
+    opened: bool = False
+    in_full: bool = True  # every hard break is made
+    begun: bool = False  # an item's break was met
+
+    @staticmethod
+    def of(part: Open, printer: _Printer, floor: int) -> _Group:
+        base, at = max(printer.base, floor), printer.at
+        broken = part.kept or not _fits(part, at, base)
+        group = _Group(part, broken, base, base + part.by, floor, in_full=not part.kept)
+        if part.kind == "bracket" and broken:
+            group.opened = part.opened or not part.kept or at > MAX_ALIGNED
+            if not group.opened:
+                group.inner = group.floor = at
+            group.in_full &= part.first is not None or group.inner + part.width + 1 > WIDTH
+        return group
+
+    def breaks(self, part: Break, at: int) -> bool:
+        """Whether a line ends at the break; `at` is the column before it."""
+        if not self.broken:
+            return False
+        if part.kind != "item":
+            return self.opened
+        first, self.begun = not self.begun, True
+        after = 0 if self.part.kind != "bracket" or not part.last else 1 if self.opened else self.part.tail
+        taken = part.kept or at + part.ahead + after > WIDTH
+        if self.part.kind == "chain" and first:
+            taken |= self.in_full and (part.cut or at >= MAX_ALIGNED)
+            if not taken and at < MAX_ALIGNED:
+                self.inner = self.floor = at + 1
+            return taken
+        return taken or (self.in_full and part.hard)
+
+
+def _fits(part: Open, at: int, base: int) -> bool:
+    if part.first is None:
+        return at + part.width + part.tail <= WIDTH
+    return at + part.first <= WIDTH and base + part.final + part.tail <= WIDTH
+
+
 def lay_out(parts: list[Part], indent: int) -> list[str]:
     """The stream's lines, the first of them indented by `indent` columns."""
     _measure(parts)
     printer = _Printer(indent)
-    groups: list[tuple[bool, int, int]] = []  # broken; the indentation of its first line, and of its others
+    groups: list[_Group] = []
     for part in parts:
         match part:
             case Open():
-                broken = part.forced or printer.at + part.width + part.tail > WIDTH
-                groups.append((broken, printer.base, printer.base + part.by))
+                groups.append(_Group.of(part, printer, groups[-1].floor if groups else 0))
             case Close():
                 groups.pop()
             case Break():
-                broken, base, inner = groups[-1]
-                if broken:
+                group = groups[-1]
+                if group.breaks(part, printer.at):
                     printer.newline()
-                    printer.indent = base if part.closing else inner
+                    printer.indent = group.base if part.kind == "close" else group.inner
                 else:
                     printer.write(part.flat)
-            case IfBroken():
-                printer.write(part.text if groups[-1][0] else "")
+            case IfOpened():
+                printer.write(part.text if groups[-1].opened else "")
             case Text():
                 printer.write(part.text)
             case Remark():
                 if printer.current:
-                    printer.indent = groups[-1][2]
+                    printer.indent = groups[-1].inner
                 printer.remark(part.comment)
-                printer.indent = groups[-1][2]
+                printer.indent = groups[-1].inner
     printer.newline()
     return printer.lines
 
 
+# --- widths ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A group while it is measured: where it starts, and its last break; with the number of line ends before each."""
+
+    group: Open
+    start: int
+    ends_before: int
+    waiting: Break | None = None
+    waiting_at: int = 0
+    waiting_ends: int = 0
+
+
 def _measure(parts: list[Part]) -> None:
-    """Sets the width and the tail of every group, and which ones a comment breaks."""
-    tail, tails = 0, list[int]()
-    for part in reversed(parts):
-        tail = len(part.text) + tail if isinstance(part, Text) else 0 if isinstance(part, Break) else tail
-        tails.append(tail)
-    tails.reverse()
-    position, forced, stack = 0, 0, list[tuple[Open, int, int]]()
+    """Sets the widths of every group and break, and what the user's breaks and comments make certain."""
+    tails = _tails(parts)
+    position, ends, stack = 0, list[int](), list[_Frame]()
     for i, part in enumerate(parts):
         match part:
             case Open():
-                stack.append((part, position, forced))
+                stack.append(_Frame(part, position, len(ends)))
             case Close():
-                group, start, before = stack.pop()
-                group.width, group.tail, group.forced = position - start, tails[i], forced > before
+                frame = stack.pop()
+                group = frame.group
+                group.width, group.tail = position - frame.start, tails[i]
+                if len(ends) > frame.ends_before:
+                    group.first, group.final = ends[frame.ends_before] - frame.start, position - ends[-1]
+                _settle(frame, position + tails[i], ends, last=True)
+            case Break():
+                frame = stack[-1]
+                _settle(frame, position, ends, last=part.kind == "close")
+                if part.kind == "item":
+                    frame.waiting, frame.waiting_at = part, position
+                if part.kept or (part.kind == "close" and frame.group.opened):
+                    frame.group.kept = True
+                    frame.group.opened |= part.kind == "open"
+                    ends.append(position)
+                frame.waiting_ends = len(ends)
+                position += len(part.flat)
             case Text():
                 position += len(part.text)
-            case Break():
-                position += len(part.flat)
             case Remark():
-                forced += 1
+                ends.append(position)
             case _:
                 pass
+
+
+def _settle(frame: _Frame, position: int, ends: list[int], last: bool) -> None:
+    """What lies between the group's last break and `position`, where its next one is or it ends."""
+    part = frame.waiting
+    if part is not None:
+        part.cut = len(ends) > frame.waiting_ends
+        part.ahead = (ends[frame.waiting_ends] if part.cut else position) - frame.waiting_at
+        part.last = last
+        frame.waiting = None
+
+
+def _tails(parts: list[Part]) -> list[int]:
+    """For each part, the columns that follow up to the next possible break."""
+    tail, tails = 0, list[int]()
+    for part in reversed(parts):
+        match part:
+            case Text() | IfOpened():
+                tail += len(part.text)
+            case Break() | Remark():
+                tail = 0
+            case _:
+                pass
+        tails.append(tail)
+    tails.reverse()
+    return tails

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netdsl.diagnostics import render_all
 from netdsl.source import SourceFile
+from netdsl.syntax import format as formatter
+from netdsl.syntax import layout
 from netdsl.syntax.compare import tree_equal
 from netdsl.syntax.format import format_source
 from netdsl.syntax.parse import parse
@@ -33,6 +36,22 @@ def test_formatting_keeps_the_tree_and_is_idempotent(text: str) -> None:
     assert tree_equal(before, after)
     assert format_source(after.source) == formatted
     assert all(len(line) == len(line.rstrip()) for line in formatted.split("\n"))
+
+
+@pytest.mark.parametrize("width", [1, 30])
+@relaxed
+@given(text=programs())
+def test_formatting_to_narrow_lines_is_idempotent(width: int, text: str) -> None:
+    """Lines that never fit break wherever they may; every break of the first run is one of the user's in the second."""
+    before = parsed(text)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WIDTH", width), ("MAX_ALIGNED", width // 2)):
+            patch.setattr(layout, name, value)
+        patch.setattr(formatter, "WIDTH", width)
+        formatted = format_source(before.source)
+        after = parsed(formatted)
+        assert tree_equal(before, after)
+        assert format_source(after.source) == formatted
 
 
 @relaxed
