@@ -130,12 +130,21 @@ def rule_for(op_type: str, operands: Sequence[StandIn], attributes: Attributes) 
     grow by it (a 16-bit weight that is widened for the sake of a runtime without 16-bit kernels)."""
     if op_type == "Div" and operands[0].dtype.is_float:
         return _DIV
-    if op_type == "Cast" and prod(operands[0].shape) * (_cast_type(attributes).size - operands[0].dtype.size) > GROWTH:
+    if op_type == "Cast" and not _folds_cast(operands[0], attributes["to"]):
         return None
     rule = _RULES.get(op_type)
     if rule is None or (op_type in _NEEDS_VALUES and any(o.array is None for o in operands[1:])):
         return None
     return rule
+
+
+def _folds_cast(operand: StandIn, to: int) -> bool:
+    """Types that are ONNX's alone (unsigned 32-bit integers) are left to the runtime."""
+    try:
+        growth = _cast_type({"to": to}).size - operand.dtype.size
+    except KeyError:
+        return False
+    return prod(operand.shape) * growth <= GROWTH
 
 
 _NEEDS_VALUES = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Expand"})
