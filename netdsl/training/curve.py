@@ -112,7 +112,7 @@ class _Panel:
                 lines.append(Line(((self.x(epoch), bottom), (self.x(epoch), bottom + 4)), INK))
                 texts.append(Text((self.x(epoch), bottom + 13), f"{epoch:.0f}", "middle"))
         lines.append(Line(((LEFT, self.top + TOP), (LEFT, bottom), (right, bottom)), INK))
-        texts.append(Text((right + 8, bottom + 13), "epoch"))
+        texts.append(Text((right + 14, bottom + 13), "epoch"))
         self._draw_series(lines, texts)
 
     def _draw_series(self, lines: list[Line], texts: list[Text]) -> None:
@@ -120,7 +120,7 @@ class _Panel:
         for row, (name, points) in enumerate(self.series.items()):
             metric, _, part = name.rpartition(", ")
             color = COLORS[(names.index(metric) if metric else row) % len(COLORS)]
-            dashed = bool(metric) and part == "train"
+            dashed = part == "train" and f"{metric}, validation" in self.series
             lines.append(Line(tuple(self._dots(points)), color, 2.0, dashed))
             y, x = self.top + TOP + 8 + 16 * row, WIDTH - RIGHT + 10
             lines.append(Line(((x, y), (x + 20, y)), color, 2.0, dashed))

@@ -127,12 +127,15 @@ class Trainer:
                 while self.progress.epoch < self.recipe.epochs and not self.stopper.stop:
                     if not self._epoch(interrupts):
                         break
+                interrupted = interrupts.asked and self.progress.epoch < self.recipe.epochs
+                if interrupted:
+                    self._say_how_to_resume()
             finally:
                 self.display.close()
         if self.folder:
             self.folder.draw()
         early = self.stopper.stop and self.progress.epoch < self.recipe.epochs
-        return Outcome(self.progress.epoch, interrupts.asked, early, self._record, self.stopper.best_epoch)
+        return Outcome(self.progress.epoch, interrupted, early, self._record, self.stopper.best_epoch)
 
     def _epoch(self, interrupts: Interrupts) -> bool:
         """One epoch, or the rest of one. False where it was interrupted."""
@@ -258,11 +261,14 @@ class Trainer:
 
     def _interrupted(self, sums: Accumulator) -> bool:
         self._save(sums)
-        self.display.message(
-            f"stopped in epoch {self.progress.epoch + 1}; {self.checkpoint} holds everything: "
-            "the same command with --resume goes on from here"
-        )
         return False
+
+    def _say_how_to_resume(self) -> None:
+        epoch, batch = self.progress.epoch + 1, self.progress.batch
+        self.display.message(
+            f"stopped in epoch {epoch} after {batch} of {self.progress.batches} batches; {self.checkpoint} holds "
+            "everything: the same command with --resume goes on from here"
+        )
 
     def _diverged(self, what: str, rate: float, where: str) -> DiagnosticError:
         progress = self.progress

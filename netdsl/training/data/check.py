@@ -119,8 +119,10 @@ def _check_range(name: str, array: NDArrayAny, target: DType, where: object) -> 
 def _check_exact(name: str, array: NDArrayAny, target: DType, where: object) -> None:
     for first, part in parts(array):
         with np.errstate(invalid="ignore", over="ignore"):
-            back = part.astype(target.numpy).astype(part.dtype)
-        bad = back != part
+            there = part.astype(target.numpy)
+            bad = there.astype(part.dtype) != part
+        if target.is_integer and part.dtype.kind != "b":  # wrapped around: the way back is exact, the sign is not
+            bad |= np.asarray(np.less(there, 0) != np.less(part, 0))
         if bad.any():
             at = _index(array, first, bad)
             raise fault(

@@ -14,7 +14,7 @@ def fault(
 ) -> DiagnosticError:
     """The DiagnosticError of one fault in the data at `where`, a path."""
     remarks = [Note(text) for text in notes]
-    return DiagnosticError([error(name, message, path=str(where), notes=remarks, help=help)])
+    return DiagnosticError([error(name, message, path=str(where), notes=remarks, help=help or ())])
 
 
 def missing(what: str, name: str, held: Iterable[str], where: object) -> DiagnosticError:
