@@ -1,5 +1,5 @@
-"""The floor under a compile: start Python, import NumPy and onnx, draw as many normal numbers as the network has weights,
-and write as many bytes. Arguments: the number of weights, the output file."""
+"""The floor under a compile: start Python, import NumPy and onnx, draw as many normal numbers as the network has
+weights, and write as many bytes. Arguments: the number of weights, the output file."""
 
 from __future__ import annotations
 
