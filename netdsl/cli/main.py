@@ -26,6 +26,8 @@ COMMANDS = {
     "check": ("netdsl.cli.check", "Report every error and warning of .net files; write nothing."),
     "fmt": ("netdsl.cli.fmt", "Lay .net files out in the canonical form, comments kept."),
     "run": ("netdsl.cli.run", "Run a .net or .onnx model on arrays or pictures."),
+    "train": ("netdsl.cli.train", "Train a recipe of a .net file; --resume goes on from the last checkpoint."),
+    "eval": ("netdsl.cli.eval", "The loss and the metrics of a recipe on data."),
     "report": ("netdsl.cli.report", "Parameters, MACs, FLOPs, memory and receptive field of a model."),
 }
 

@@ -1,0 +1,156 @@
+"""The standard engine: the training step as one model of standard operators, run by any ONNX Runtime.
+
+The weights and the optimizer's state stay on the device. A model is built when the first batch needs it: one for each
+phase of a group of accumulated batches and each set of trained parameters, and one for evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from netdsl.ir.graph import Graph
+from netdsl.ir.opdef import Target
+from netdsl.ir.recipe import Recipe
+from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
+from netdsl.training.engines.base import Phase, StepResult
+from netdsl.training.engines.overflow import OverflowSearch
+from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
+from netdsl.weights.sizes import static_shape
+
+
+class StandardEngine:
+    """`graph` is the recipe's, `weights` holds an array for each of its parameters and buffers; `device` is "cpu",
+    "cuda" or "auto", `threads` the number for one operator (default: ONNX Runtime's choice).
+
+    Raises EnvironmentLack without ONNX Runtime or the device.
+    """
+
+    name = "standard"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        graph: Graph,
+        weights: Mapping[str, NDArrayAny],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.weights: dict[str, TensorType] = {p.name: p.value.type for p in graph.parameters}
+        self.trainable = trainable_names(graph)
+        self._state = DeviceState({name: weights[name] for name in self.weights}, device=device)
+        target = Target(self._state.device, threads or os.cpu_count() or 1)
+        self._models = RecipeModels(recipe, graph, target)
+        self._threads = threads
+        self._trained = frozenset(self.trainable)
+        self._steppers: dict[str, Stepper] = {}
+        self._last: Stepper | None = None
+        #: state that was loaded and that no model has asked for yet
+        self._waiting: dict[str, NDArrayAny] = {}
+
+    @property
+    def device(self) -> str:
+        """Where the models run: "cpu" or "cuda"."""
+        return self._state.device
+
+    def step(
+        self, batch: Mapping[str, NDArrayAny], *, rate: float, seed: int, phase: Phase = "only", share: float = 1.0
+    ) -> StepResult:
+        stepper = self._steppers.get(phase) or self._built(phase)
+        scalars: dict[str, NDArrayAny] = {
+            "learning_rate": np.asarray(rate, np.float32),
+            "seed": np.asarray(seed, np.int64),
+            "gradient_share": np.asarray(share, np.float32),
+        }
+        self._last = stepper
+        return _result(stepper.run({**batch, **scalars}))
+
+    def evaluate(self, batch: Mapping[str, NDArrayAny]) -> StepResult:
+        stepper = self._steppers.get("evaluation")
+        if stepper is None:
+            stepper = self._steppers["evaluation"] = self._stepper(self._models.evaluation(), alone=False)
+        return _result(stepper.run(batch))
+
+    def _built(self, phase: Phase) -> Stepper:
+        """The stepper of a phase; the state that it needs and that is not there yet begins here."""
+        model = self._models.step(self._trained, phase)
+        new = {s.name: s for s in model.step.state if s.name not in self._state}
+        arrays = {name: self._waiting.pop(name, None) for name in new}
+        begun = {name: initial_value(new[name]) if array is None else array for name, array in arrays.items()}
+        outputs = (o.name for o in model.graph.outputs)
+        changed = [name.removeprefix(NEXT) for name in outputs if name.startswith(NEXT)]
+        begun |= {n: self._unread(n, model) for n in changed if n not in begun and n not in self._state}
+        self._state.add(begun, changed)
+        stepper = self._steppers[phase] = self._stepper(model, alone=phase == "only")
+        return stepper
+
+    def _unread(self, name: str, model: StepModel) -> NDArrayAny:
+        """State that a model only writes: the first part of a group begins the accumulated gradients."""
+        value = next(o.value for o in model.graph.outputs if o.name == NEXT + name)
+        waiting = self._waiting.pop(name, None)
+        return np.zeros(static_shape(value.type), value.dtype.numpy) if waiting is None else waiting
+
+    def _stepper(self, model: StepModel, *, alone: bool) -> Stepper:
+        results = [o.name for o in model.graph.outputs if not o.name.startswith(NEXT)]
+        return Stepper(model.proto.SerializeToString(), self._state, results, self._threads, spinning=alone)
+
+    def state(self) -> Mapping[str, NDArrayAny]:
+        return self._state.arrays() | self._waiting
+
+    def load(self, state: Mapping[str, NDArrayAny]) -> None:
+        self._forget_all(self._others())
+        self._state.set({name: state[name] for name in self.weights})
+        self._waiting = {name: np.array(a) for name, a in state.items() if self._belongs(name)}
+
+    def rebuild(self, trainable: frozenset[str]) -> None:
+        kept = self._trained & trainable
+        self._trained = kept
+        self._forget_all([name for name in self._others() if not self._belongs(name)])
+        self._waiting = {name: array for name, array in self._waiting.items() if self._belongs(name)}
+        self._trained = trainable
+
+    def _others(self) -> list[str]:
+        """The state that is no weight."""
+        return [name for name in self._state if name not in self.weights]
+
+    def _belongs(self, name: str) -> bool:
+        """Whether a tensor that is no weight is of use for what is trained now: `optimizer/WEIGHT/…`,
+        `accumulated/WEIGHT`, or of no one weight."""
+        family, _, rest = name.partition("/")
+        if family == "accumulated":
+            return rest in self._trained
+        if family == "optimizer" and "/" in rest:
+            return rest.partition("/")[0] in self._trained
+        return name not in self.weights
+
+    def _forget_all(self, names: Iterable[str]) -> None:
+        """Drops state, and with it the steps, which hold its buffers."""
+        evaluation = self._steppers.get("evaluation")
+        self._steppers = {} if evaluation is None else {"evaluation": evaluation}
+        self._last = None
+        self._state.remove(names)
+
+    def explain_overflow(self, batch: Mapping[str, NDArrayAny]) -> str:
+        before = self._last.changed if self._last else ()
+        weights = {name: self._weight(name, before=name in before) for name in self.weights}
+        models = replace(self._models, target=Target(self._state.device, 1))
+        return OverflowSearch(models, self._trained, self._state.device).explain(batch, weights)
+
+    def _weight(self, name: str, *, before: bool) -> NDArrayAny:
+        """A weight as it is, or as it was before the last step: its other buffer still holds that."""
+        value = self._state.following(name) if before else self._state.current(name)
+        array: NDArrayAny = value.numpy()
+        return array
+
+    def close(self) -> None:
+        self._forget_all(list(self._state))
+        self._steppers = {}
+
+
+def _result(values: dict[str, NDArrayAny]) -> StepResult:
+    return StepResult(float(values.pop(LOSS)), values)

@@ -1,0 +1,91 @@
+"""The ONNX models of a recipe: training steps, the evaluation, and the values that their state begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto
+
+from netdsl.autodiff.step import Phase, StateTensor, StepGraph, StepOptions, build_evaluation, build_step
+from netdsl.ir.graph import Graph, Parameter, Value
+from netdsl.ir.opdef import Target
+from netdsl.ir.recipe import Recipe
+from netdsl.ir.types import NDArrayAny
+from netdsl.onnx.export import OPSET, to_proto
+from netdsl.passes.dropout import RemoveDropout
+from netdsl.passes.log import RewriteLog
+from netdsl.passes.pipelines import TRAINING, run_passes
+from netdsl.weights import WeightStore
+
+LOSS = "loss"
+_EVALUATION = (RemoveDropout(), *TRAINING)
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """A model with what it reads and makes. `graph` is the one that was lowered."""
+
+    step: StepGraph
+    graph: Graph
+    proto: ModelProto
+
+
+@dataclass(frozen=True)
+class RecipeModels:
+    """Builds the models of a recipe from its graph, whose outputs hold the loss and the metrics' statistics."""
+
+    recipe: Recipe
+    graph: Graph
+    target: Target = field(default_factory=Target)
+    opset: int = OPSET
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The outputs that are not state: `loss`, then every metric's statistics."""
+        return (LOSS, *(name for spec in self.recipe.metrics for name in spec.statistics))
+
+    def options(self, trainable: Iterable[str], phase: Phase = "only") -> StepOptions:
+        """What the recipe says of a step that trains those parameters."""
+        recipe = self.recipe
+        return StepOptions(
+            recipe.optimizer.name,
+            recipe.optimizer.arguments,
+            frozenset(trainable),
+            clip_norm=recipe.clip_norm,
+            phase=phase,
+            loss_scaling=recipe.precision == "float16",
+        )
+
+    def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
+        """The step that trains those parameters. Raises DiagnosticError for an operator without a gradient."""
+        step = build_step(self.graph, self.options(trainable, phase), self.results)
+        graph = run_passes(step.graph, TRAINING, RewriteLog())
+        return StepModel(step, graph, self._lower(graph))
+
+    def evaluation(self) -> StepModel:
+        """The loss and the statistics in inference mode."""
+        step = build_evaluation(self.graph, self.results)
+        graph = run_passes(step.graph, _EVALUATION, RewriteLog())
+        return StepModel(step, graph, self._lower(graph))
+
+    def _lower(self, graph: Graph) -> ModelProto:
+        return to_proto(graph, WeightStore(()), opset=self.opset, target=self.target)
+
+
+def initial_value(tensor: StateTensor) -> NDArrayAny:
+    """What a tensor of the optimizer's state is before the first step."""
+    parameter = Parameter(Value(tensor.name, tensor.type), tensor.initial)
+    return np.array(WeightStore((parameter,)).array(parameter))
+
+
+def trainable_names(graph: Graph) -> tuple[str, ...]:
+    """The parameters that may be trained, in the order of the program."""
+    return tuple(p.name for p in graph.parameters if p.kind == "parameter" and p.trainable)
+
+
+def drawn_weights(graph: Graph, seed: int) -> Mapping[str, NDArrayAny]:
+    """Every parameter and buffer as it is drawn from a seed."""
+    store = WeightStore(graph.parameters, seed=seed)
+    return {p.name: np.array(store.array(p)) for p in graph.parameters}
