@@ -21,6 +21,7 @@ from netdsl.ir.types import NDArrayAny
 from netdsl.training import checkpoint as files
 from netdsl.training.checkpoint import Progress, Saved
 from netdsl.training.data import Dataset
+from netdsl.training.data.faults import fault
 from netdsl.training.engines.base import Engine, Phase
 from netdsl.training.evaluation import Evaluation, Interrupted, evaluate, finite
 from netdsl.training.freezing import check_patterns, trainable_at
@@ -236,12 +237,19 @@ class Trainer:
         """The run folder's part; before the checkpoint, which then never knows of an epoch without its line."""
         if not self.folder:
             return
-        self.folder.epoch(self._record)
-        if evaluation:
-            self.folder.evaluation(evaluation.as_json())
-            if best:
-                state = self._finite_state()
-                files.save_weights(self.folder.best, state, self.engine.weights)
+        state = self._finite_state()
+        try:
+            self.folder.epoch(self._record)
+            if evaluation:
+                self.folder.evaluation(evaluation.as_json())
+                if best:
+                    files.save_weights(self.folder.best, state, self.engine.weights)
+        except OSError as reason:
+            kept = (
+                f"{self.checkpoint} is as it was before" if self.checkpoint.exists() else "there is no checkpoint yet"
+            )
+            what = f"the run's folder could not be written: {reason.strerror or reason}; {kept}"
+            raise fault("run-not-written", what, self.folder.path) from None
 
     def _save(self, sums: Accumulator | None) -> None:
         self.progress.schedule, self.progress.stopper = self.schedule.state, self.stopper.state

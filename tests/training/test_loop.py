@@ -272,6 +272,19 @@ def test_a_full_disk_keeps_the_previous_checkpoint(folder: Path, monkeypatch: py
     assert sorted(f.name for f in folder.iterdir()) == ["data.npz", "m.safetensors"]
 
 
+def test_a_full_disk_for_the_run_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trainer(folder, epochs=2)
+    training.folder = RunFolder.beside(training.checkpoint)
+    training.folder.begin("", {})
+
+    def full(record: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(training.folder, "epoch", full)
+    with pytest.raises(DiagnosticError, match="folder could not be written: No space left on device"):
+        training.run()
+
+
 def test_the_checkpoint_serves_inference(folder: Path) -> None:
     engine = LinearEngine()
     train(folder, engine)
