@@ -137,7 +137,7 @@ def geometry(
 class Work:
     """What a form does. `flops`: of matrix products, in whole vectors; `products`: how many of them; `moved`: numbers
     copied in rows; `scattered`: numbers copied one by one; `mapped`: numbers that elementwise nodes write; `columns`:
-    numbers of column matrices; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
+    numbers of column matrices, `lines` the rows of a map that they are copied from; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
 
     flops: float = 0
     products: float = 0
@@ -145,6 +145,7 @@ class Work:
     scattered: float = 0
     mapped: float = 0
     columns: float = 0
+    lines: float = 0
     calls: float = 0
     nodes: float = 0
 
@@ -154,14 +155,15 @@ class Work:
 
 #: Seconds per unit of work, on one thread of a CPU.
 SECONDS: Mapping[str, float] = {
-    "flops": 1 / 60e9,
-    "products": 0.15e-6,
-    "moved": 0.35e-9,
-    "scattered": 1.2e-9,
-    "mapped": 0.4e-9,
-    "columns": 0.25e-9,
-    "calls": 0.08e-6,
-    "nodes": 4e-6,
+    "flops": 1 / 210e9,
+    "products": 0.23e-6,
+    "moved": 0.145e-9,
+    "scattered": 0.3e-9,
+    "mapped": 0.1e-9,
+    "columns": 0.06e-9,
+    "lines": 2.4e-9,
+    "calls": 0.026e-6,
+    "nodes": 1e-6,
 }
 LANES = 16  #: columns that a matrix product computes at a time
 

@@ -6,19 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product as positions
-from math import prod
 
-from netdsl.ir.dims import Dim, product
+import numpy as np
+
+from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
 from netdsl.ops import convolution_bands
 from netdsl.ops.convolution_bands import channel_major
-from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, products, window_attributes
+from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, products, window_attributes
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
-
-BACKWARD = -(2**63 - 1)  #: the end of a Slice that runs to the first element
-
 
 # Taps: the input under each element of the kernel ----------------------------------------------------------------
 
@@ -62,13 +60,14 @@ def _dense(g: Geometry) -> bool:
 
 def _emit_columns(cx: Emitter, g: Geometry, x: str) -> str:
     """`[taps*C, N*places]`, taps outermost."""
-    padded = emit_spatial_pad(cx, channel_major(cx, x, g.rank), _major(g), g.pads, 0)
+    padded = emit_spatial_pad(cx, channel_major(cx, x, g.rank), major(g), g.pads, 0)
     parts = emit_taps(cx, g, padded)
     joined = parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=0)
     return cx.emit("Reshape", joined, cx.ints([g.taps * g.channels, -1]))
 
 
-def _major(g: Geometry) -> TensorType:
+def major(g: Geometry) -> TensorType:
+    """The input's type with its channels first, `[C, N, …]`."""
     return g.input.with_shape((g.channels, g.batch, *g.size))
 
 
@@ -103,7 +102,12 @@ def _native_work(g: Geometry) -> Work:
     calls = g.images * g.groups
     k = g.inputs_per_group * g.taps
     columns = 0 if g.pointwise else calls * k * g.places
-    return replace(products(g.outputs_per_group, g.places, k, calls), products=0, columns=columns, calls=calls, nodes=1)
+    work = products(g.outputs_per_group, g.places, k, calls)
+    return replace(work, products=0, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
+
+
+def _lines(g: Geometry, columns: float) -> float:
+    return columns / max(g.sizes(g.out)[-1], 1)
 
 
 def _emit_transposed(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
@@ -131,7 +135,8 @@ def _transposed_work(g: Geometry) -> Work:
     calls = g.images * g.groups
     k = g.inputs_per_group * g.taps
     work = products(k, g.places, g.outputs_per_group, calls)
-    return replace(work, products=0, columns=calls * k * g.places, calls=calls, nodes=1)
+    columns = calls * k * g.places
+    return replace(work, products=0, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
 
 
 # The input's gradient as a convolution, at stride 1 ---------------------------------------------------------------
@@ -154,11 +159,15 @@ def _turned(g: Geometry) -> Geometry:
 
 
 def _emit_turned_weight(cx: Emitter, g: Geometry, weight: str) -> str:
+    """The weight with its kernels turned round, for groups of one channel or one group. A product with a permutation
+    turns them: ONNX Runtime's backward Slice and Gather copy number by number."""
+    flat = cx.emit("Reshape", weight, cx.ints([g.outputs, g.inputs_per_group, g.taps]))
+    if not g.depthwise:
+        flat = cx.emit("Transpose", flat, perm=[1, 0, 2])
     if g.taps > 1:
-        axes = [a for a, k in enumerate(g.kernel, start=2) if k > 1]
-        backward = cx.ints([-1] * len(axes))
-        weight = cx.emit("Slice", weight, backward, cx.ints([BACKWARD] * len(axes)), cx.ints(axes), backward)
-    return weight if g.depthwise else cx.emit("Transpose", weight, perm=[1, 0, *range(2, 2 + g.rank)])
+        flat = cx.emit("MatMul", flat, cx.array(np.eye(g.taps)[::-1].astype(g.dtype.numpy)))
+    lead = (g.channels, 1) if g.depthwise else (g.channels, g.outputs)
+    return cx.emit("Reshape", flat, cx.ints([*lead, *g.kernel]))
 
 
 def _emit_turned(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
@@ -166,7 +175,9 @@ def _emit_turned(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 
 
 def _turning_work(g: Geometry) -> Work:
-    return copied(g.outputs * g.inputs_per_group * g.taps, 1) + Work(nodes=1)
+    numbers = g.outputs * g.inputs_per_group * g.taps
+    turned = products(g.outputs * g.inputs_per_group, g.taps, g.taps) if g.taps > 1 else Work()
+    return turned + copied(numbers, g.taps) + Work(nodes=2)
 
 
 def _emit_merged_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
@@ -175,96 +186,6 @@ def _emit_merged_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 
 def _any(g: Geometry) -> bool:
     return True
-
-
-# The weight's gradient ------------------------------------------------------------------------------------------
-
-
-def _split_groups(cx: Emitter, g: Geometry, name: str, channels: int, each: int, last: tuple[Dim, ...]) -> str:
-    """`[N, channels, …]` as `[N, groups, each, *last]`; without groups the axis is left out."""
-    lead = (g.batch, each) if g.groups == 1 else (g.batch, g.groups, each)
-    return emit_reshape(cx, name, (g.batch, channels), (*lead, *last))
-
-
-def _emit_batched(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    """For each image the products of its gradient with a column matrix, summed over the images."""
-    padded = emit_spatial_pad(cx, x, g.input, g.pads, 0)
-    places = product(g.out)
-    flat = [_split_groups(cx, g, p, g.channels, g.inputs_per_group, (places,)) for p in emit_taps(cx, g, padded)]
-    axis = 2 if g.groups > 1 else 1
-    columns = flat[0] if len(flat) == 1 else cx.emit("Concat", *flat, axis=axis)
-    perm = [*range(axis), axis + 1, axis]
-    grads = _split_groups(cx, g, dy, g.outputs, g.outputs_per_group, (places,))
-    each = cx.emit("MatMul", grads, cx.emit("Transpose", columns, perm=perm))
-    total = cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0)
-    return _unfolded(cx, g, total)
-
-
-def _unfolded(cx: Emitter, g: Geometry, name: str) -> str:
-    """`[(groups,) outputs, taps*inputs]`, taps outermost, as the weight's shape."""
-    shape = (g.outputs, g.inputs_per_group, *g.kernel)
-    if g.taps == 1 or g.inputs_per_group == 1:
-        return cx.emit("Reshape", name, cx.ints(shape))
-    split = cx.emit("Reshape", name, cx.ints([g.outputs, *g.kernel, g.inputs_per_group]))
-    return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
-
-
-def _batched_work(g: Geometry) -> Work:
-    columns = g.taps * g.inputs_per_group
-    results = g.images * g.outputs * columns
-    joined = copied(g.images * g.channels * g.taps * g.places, g.places) if g.taps > 1 else Work()
-    each = products(g.outputs_per_group, columns, g.places, g.images * g.groups)
-    return taps_work(g) + joined + each + mapped(results) + Work(nodes=4)
-
-
-def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    """A product over all images for each element of the kernel."""
-    padded = emit_spatial_pad(cx, channel_major(cx, x, g.rank), _major(g), g.pads, 0)
-    grads = cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
-    parts = []
-    for part in emit_taps(cx, g, padded):
-        flat = cx.emit("Reshape", part, cx.ints([g.channels, -1]))
-        parts.append(cx.emit("MatMul", grads, cx.emit("Transpose", flat, perm=[1, 0])))
-    return _unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
-
-
-def _tapwise_work(g: Geometry) -> Work:
-    moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
-    each = products(g.outputs, g.channels, g.images * g.places, g.taps)
-    return moves + taps_work(g) + each + Work(nodes=2 * g.taps + 2)
-
-
-def _swaps(g: Geometry) -> bool:
-    return g.groups == 1 and g.fixed_pads is not None
-
-
-def _emit_swapped(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    """A convolution of the input with the result's gradient, images as channels: stride and dilation change places."""
-    pads = g.fixed_pads
-    assert pads is not None
-    y = cx.emit(
-        "Conv",
-        channel_major(cx, x, g.rank),
-        channel_major(cx, dy, g.rank),
-        pads=[a for a, _ in pads] + [b for _, b in pads],
-        strides=list(g.dilation),
-        dilations=list(g.stride),
-    )
-    axes = range(2, 2 + g.rank)
-    cut = cx.emit("Slice", y, cx.ints([0] * g.rank), cx.ints(g.kernel), cx.ints(axes))
-    return cx.emit("Transpose", cut, perm=[1, 0, *axes])
-
-
-def _swapped_work(g: Geometry) -> Work:
-    moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
-    k = g.images * g.places
-    each = products(g.outputs, g.taps, k, g.channels)
-    return moves + replace(each, columns=g.channels * k * g.taps, products=0, calls=g.channels) + Work(nodes=3)
-
-
-def weight_size(g: Geometry) -> int:
-    """Numbers of the weight."""
-    return prod((g.outputs, g.inputs_per_group, *g.kernel))
 
 
 def _small(g: Geometry) -> bool:
@@ -287,10 +208,4 @@ INPUT = (
         _emit_merged_input,
     ),
     *convolution_bands.INPUT,
-)
-WEIGHT = (
-    Form("tapwise", _dense, _tapwise_work, _emit_tapwise),
-    Form("batched", _any, _batched_work, _emit_batched),
-    Form("swapped", _swaps, _swapped_work, _emit_swapped),
-    *convolution_bands.WEIGHT,
 )

@@ -20,7 +20,8 @@ from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import convolution
 from netdsl.ops.convolution_cost import choose, geometry
-from netdsl.ops.convolution_forms import INPUT, WEIGHT
+from netdsl.ops.convolution_forms import INPUT
+from netdsl.ops.convolution_weight_forms import WEIGHT
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import SamePads, concrete_pads, pad_spatial, windows
 
