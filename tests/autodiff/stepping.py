@@ -64,13 +64,17 @@ class Runner:
     state: Arrays = field(default_factory=dict)
     sessions: dict[int, tuple[StepGraph, Session]] = field(default_factory=dict)
 
+    def prepare(self, step: StepGraph) -> None:
+        """Gives what the state lacks its first value."""
+        for tensor in step.state:
+            if tensor.name not in self.state:
+                self.state[tensor.name] = initial(tensor)
+
     def run(
         self, step: StepGraph, batch: Mapping[str, Any], *, rate: float = 0.1, seed: int = 0, **more: Any
     ) -> Arrays:
         """The results of one step; the state moves on."""
-        for tensor in step.state:
-            if tensor.name not in self.state:
-                self.state[tensor.name] = initial(tensor)
+        self.prepare(step)
         scalars = {"learning_rate": np.float32(rate), "seed": np.int64(seed)}
         scalars |= {name: np.float32(value) for name, value in more.items()}
         held = {t.name: self.state[t.name] for t in step.state}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
@@ -96,7 +98,7 @@ def test_seeds_streams_and_neighbours_are_independent(seed: int) -> None:
 def test_masks_of_consecutive_steps_are_independent() -> None:
     """What dropout makes of it: the share kept by both of two steps is that of independent draws."""
     masks = [drawn(1 << 14, 3, seed) >= 0.5 for seed in range(40)]
-    both = [np.mean(a == b) for a, b in zip(masks, masks[1:], strict=False)]
+    both = [np.mean(a == b) for a, b in pairwise(masks)]
     assert all(abs(share - 0.5) < 5 * 0.5 / 128 for share in both)
     per_element = np.mean(masks, axis=0)
     assert abs(float(np.var(per_element)) / (0.25 / 40) - 1) < 0.1
