@@ -181,7 +181,7 @@ class Trainer:
                     if interrupts.asked:
                         return False
                     if monotonic() - self._saved_at >= self._save_every:
-                        self._save(sums)
+                        self._save(sums.state(), self._finite_state())
         return True
 
     def _step(self, batch: Batch, sums: Accumulator) -> None:
@@ -230,20 +230,20 @@ class Trainer:
         self._record |= {"seconds": round(seconds, 3), "train": finite(train)}
         if held:
             self._record["val"] = finite(held)
-        self._keep(evaluation, best)
-        self._save(None)
+        state = self._finite_state()
+        self._keep(evaluation, state if best else None)
+        self._save({}, state)
 
-    def _keep(self, evaluation: Evaluation | None, best: bool) -> None:
+    def _keep(self, evaluation: Evaluation | None, best: Mapping[str, NDArrayAny] | None) -> None:
         """The run folder's part; before the checkpoint, which then never knows of an epoch without its line."""
         if not self.folder:
             return
-        state = self._finite_state()
         try:
             self.folder.epoch(self._record)
             if evaluation:
                 self.folder.evaluation(evaluation.as_json())
-                if best:
-                    files.save_weights(self.folder.best, state, self.engine.weights)
+                if best is not None:
+                    files.save_weights(self.folder.best, best, self.engine.weights)
         except OSError as reason:
             kept = (
                 f"{self.checkpoint} is as it was before" if self.checkpoint.exists() else "there is no checkpoint yet"
@@ -251,11 +251,9 @@ class Trainer:
             what = f"the run's folder could not be written: {reason.strerror or reason}; {kept}"
             raise fault("run-not-written", what, self.folder.path) from None
 
-    def _save(self, sums: Accumulator | None) -> None:
+    def _save(self, sums: Mapping[str, NDArrayAny], state: Mapping[str, NDArrayAny]) -> None:
         self.progress.schedule, self.progress.stopper = self.schedule.state, self.stopper.state
-        held = sums.state() if sums else {}
-        state = self._finite_state()
-        files.save(self.checkpoint, state, held, self.progress, self.engine.weights, self.engine.name)
+        files.save(self.checkpoint, state, sums, self.progress, self.engine.weights, self.engine.name)
         self._saved_at = monotonic()
 
     def _finite_state(self) -> Mapping[str, NDArrayAny]:
@@ -268,7 +266,7 @@ class Trainer:
         return state
 
     def _interrupted(self, sums: Accumulator) -> bool:
-        self._save(sums)
+        self._save(sums.state(), self._finite_state())
         return False
 
     def _say_how_to_resume(self) -> None:
