@@ -16,7 +16,7 @@ from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
 from netdsl.autodiff.optimizers import OPTIMIZERS, Update
 from netdsl.autodiff.scaling import LossScale
-from netdsl.autodiff.training_mode import to_training
+from netdsl.autodiff.training_mode import TrainingForm, to_training
 from netdsl.ir.graph import Graph, Output, Parameter, Value
 from netdsl.ir.initializer import ZEROS, Initializer
 from netdsl.ir.types import DType, TensorType
@@ -114,10 +114,19 @@ def build_step(graph: Graph, options: StepOptions, results: Sequence[str]) -> St
     share = step.scalar(SHARE, SCALAR) if options.phase != "only" else None
     if share is not None:
         gradients = _accumulate(step, gradients, share)
-    step.changed |= {p.name: form.updates[p.value] for p in graph.parameters if p.value in form.updates}
+    _move_buffers(step, form)
     if options.phase in ("only", "last"):
         _update(step, trained, gradients)
     return _finish(step, kept, share)
+
+
+def _move_buffers(step: _Step, form: TrainingForm) -> None:
+    """Moving averages after the step, in every batch of a group."""
+    step.extension.at("buffers", None)
+    for parameter in step.source.parameters:
+        new = form.updates.get(parameter.value)
+        if new is not None:
+            step.changed[parameter.name] = step.scale.kept_where_finite(new, parameter.value) if step.scale else new
 
 
 def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[str, Value]:

@@ -48,9 +48,7 @@ WEIGHTS = ("a.weight", "a.bias", "b.weight", "b.bias")
 
 def batches() -> list[Arrays]:
     rng = np.random.default_rng(0)
-    return [
-        {"x": rng.normal(size=(5, 4)).astype("f"), "t": rng.normal(size=(5, 2)).astype("f")} for _ in range(STEPS)
-    ]
+    return [{"x": rng.normal(size=(5, 4)).astype("f"), "t": rng.normal(size=(5, 2)).astype("f")} for _ in range(STEPS)]
 
 
 def trained(case: str, runtime: bool) -> tuple[list[Arrays], list[float]]:
