@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from netdsl.ir.graph import Value
-from netdsl.ir.opdef import GradientContext
+from netdsl.ir.opdef import Primitive
+from netdsl.ir.types import DType
 from netdsl.ops.arithmetic import Add, Div, Mul, Pow, Sub
 from netdsl.ops.selection import Where
 from netdsl.ops.unary import Sqrt
@@ -11,11 +14,19 @@ from netdsl.ops.unary import Sqrt
 Term = Value | float
 
 
+class Emits(Protocol):
+    """What arithmetic needs of a graph in the making."""
+
+    def emit(self, op: Primitive, *inputs: Value) -> Value: ...
+
+    def constant(self, value: float, dtype: DType) -> Value: ...
+
+
 class Algebra:
     """`a.add(x, 1.0)`: one operand at least is a value; a number takes its element type. Terms that change nothing
     (`x + 0`, `x * 1`) emit nothing."""
 
-    def __init__(self, cx: GradientContext) -> None:
+    def __init__(self, cx: Emits) -> None:
         self._cx = cx
 
     def _value(self, term: Term, like: Term) -> Value:

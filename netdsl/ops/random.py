@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from netdsl.ir.dims import Dim, product
+from netdsl.ir.dims import Dim, evaluate, product
 from netdsl.ir.graph import Node
 from netdsl.ir.opdef import Emitter, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
@@ -62,12 +62,13 @@ class UniformRandom(Primitive):
         return product(self.shape[:half]), product(self.shape[half:])
 
     def evaluate(self, seed: NDArrayAny) -> NDArrayAny:
-        rows, columns = (int(d) for d in self._table())  # type: ignore[arg-type]  # bound: all are integers
+        rows, columns = (evaluate(d, {}) for d in self._table())
         key = np.asarray(int(seed) * _SEED + self.stream * _STREAM & 0xFFFFFFFF, np.uint32).reshape(1)
         h = _hash(np.arange(rows + columns, dtype=np.uint32), key)
         total = h[:rows, None] + h[None, rows:]
         bits = total * (total * np.uint32(2) + np.uint32(1)) >> np.uint32(32 - _BITS)
-        return (bits.astype(np.float32) * np.float32(2.0**-_BITS)).reshape([int(d) for d in self.shape])  # type: ignore[arg-type]
+        numbers = bits.astype(np.float32) * np.float32(2.0**-_BITS)
+        return numbers.reshape([evaluate(d, {}) for d in self.shape])
 
     def lower(self, cx: Emitter, node: Node, seed: str) -> str:
         rows, columns = (cx.shape([d]) for d in self._table())

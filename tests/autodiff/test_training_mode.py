@@ -59,8 +59,8 @@ def test_training_normalises_by_the_batch_and_evaluation_by_the_averages(runtime
 
 @BOTH
 def test_a_shared_norm_moves_twice(runtime: bool) -> None:
-    source = """network T { input x: float32[N, 2] shared f = batch_norm(_, momentum=0.5) output y = (x -> f) * 3 + 1 -> f }
-    train T { loss = mean(y)  optimizer = sgd(0.1) }""".replace("(x -> f) * 3 + 1 -> f", "f(f(x) * 3 + 1)")
+    source = """network T { input x: float32[N, 2] shared f = batch_norm(_, momentum=0.5) output y = f(f(x) * 3 + 1) }
+    train T { loss = mean(y)  optimizer = sgd(0.1) }"""
     runner, x = Runner(runtime), np.random.default_rng(0).normal(4, 2, (8, 2)).astype("f")
     runner.run(step_of(source), {"x": x})
     wide = x.astype(np.float64)
