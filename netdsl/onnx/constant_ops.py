@@ -78,6 +78,10 @@ def _expand(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(d) for d in target)))
 
 
+def _tile(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
+    return np.tile(arrays[0], tuple(int(r) for r in arrays[1]))
+
+
 def _concat(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
     return np.concatenate(arrays, axis=attributes["axis"])
 
@@ -111,6 +115,7 @@ _RULES: dict[str, Rule] = {
     "Squeeze": Rule(_squeeze, moves=True),
     "Expand": Rule(_expand, moves=True),
     "Concat": Rule(_concat, moves=True),
+    "Tile": Rule(_tile, moves=True),
     "Identity": Rule(lambda attributes, arrays: arrays[0], moves=True),
     "Cast": Rule(_cast),
     "Add": _arithmetic(np.add),
@@ -147,4 +152,4 @@ def _folds_cast(operand: StandIn, to: int) -> bool:
     return prod(operand.shape) * growth <= GROWTH
 
 
-_NEEDS_VALUES = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Expand"})
+_NEEDS_VALUES = frozenset({"Reshape", "Tile", "Unsqueeze", "Squeeze", "Expand"})

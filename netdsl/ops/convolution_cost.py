@@ -136,8 +136,9 @@ def geometry(
 @dataclass(frozen=True)
 class Work:
     """What a form does. `flops`: of matrix products, in whole vectors; `products`: how many of them; `moved`: numbers
-    copied in rows; `scattered`: numbers copied one by one; `mapped`: numbers that elementwise nodes write; `columns`:
-    numbers of column matrices, `lines` the rows of a map that they are copied from; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
+    copied in rows; `scattered`: the rows; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the
+    column matrices within Conv, `lines`: the rows that they are copied in; `calls`: images times groups, each a
+    product of its own within Conv; `nodes`."""
 
     flops: float = 0
     products: float = 0
