@@ -15,10 +15,12 @@ from netdsl.autodiff.algebra import Algebra
 from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
 from netdsl.autodiff.optimizers import OPTIMIZERS, Update
+from netdsl.autodiff.precision import to_mixed
 from netdsl.autodiff.scaling import LossScale
 from netdsl.autodiff.training_mode import TrainingForm, to_training
 from netdsl.ir.graph import Graph, Output, Parameter, Value
 from netdsl.ir.initializer import ZEROS, Initializer
+from netdsl.ir.recipe import Precision
 from netdsl.ir.types import DType, TensorType
 from netdsl.ops.arithmetic import Minimum
 from netdsl.ops.constant import Cast
@@ -50,7 +52,8 @@ class StepOptions:
 
     `optimizer` and `arguments`: a name of `OPTIMIZERS` and all of its arguments. `clip_norm`: the largest L2 norm of
     all gradients together. `phase`: which part of a group of micro-batches the graph serves; "only" where nothing is
-    accumulated. `loss_scaling`: dynamic, for float16. `trainable`: names of the parameters that this step trains.
+    accumulated. `precision`: of activations, see `precision.to_mixed`. `loss_scaling`: dynamic, for float16.
+    `trainable`: names of the parameters that this step trains.
     """
 
     optimizer: str
@@ -59,6 +62,7 @@ class StepOptions:
     clip_norm: float | None = None
     phase: Phase = "only"
     loss_scaling: bool = False
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def build_step(graph: Graph, options: StepOptions, results: Sequence[str]) -> St
 
     Raises DiagnosticError where the loss depends on trained parameters through an operator without a gradient.
     """
+    graph = to_mixed(graph, DType[options.precision])
     step = _Step(graph, options, Extension(graph))
     trained = [p for p in graph.parameters if p.name in options.trainable]
     form = to_training(step.extension, graph.nodes, step.seed, frozenset(p.value for p in trained))
@@ -212,8 +217,9 @@ def _finish(step: _Step, kept: Mapping[str, Value], share: Value | None) -> Step
     return StepGraph(graph, batch, tuple(step.state), tuple(kept))
 
 
-def build_evaluation(graph: Graph, results: Sequence[str]) -> StepGraph:
+def build_evaluation(graph: Graph, results: Sequence[str], precision: Precision = "float32") -> StepGraph:
     """The loss and the metrics' statistics in inference mode, with the same state as inputs; nothing changes."""
+    graph = to_mixed(graph, DType[precision])
     state = tuple(StateTensor(p.name, p.value.type, p.kind, p.initializer) for p in graph.parameters)
     inputs = (*graph.inputs, *(p.value for p in graph.parameters))
     outputs = tuple(o for o in graph.outputs if o.name in results)
