@@ -158,7 +158,7 @@ class _Checker:
                     self.expression(node.message)
             case tree.Return():
                 self.expression(node.value)
-            case tree.Shared() | tree.Metric() | tree.Labelled():
+            case tree.Shared() | tree.Metric():
                 self.expression(node.value)
                 self.known.add(node.name.id)
 

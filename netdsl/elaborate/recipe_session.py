@@ -49,6 +49,7 @@ class RecipeSession(Session):
         try:
             self.constants()
             values = self._recipe_settings(node, settings)
+            self._require_all(node, values)
             found = self._recipe(node, values)
         except Abort:
             pass
@@ -58,6 +59,9 @@ class RecipeSession(Session):
 
     def _choose_recipe(self, label: str | None, network: str | None) -> tree.Train | None:
         """The labelled one, or without a label the one that has none, else the last."""
+        names = [n.name.id for n in self.module.networks] + [r.network.span.text for r in self.module.recipes]
+        if network is not None and network not in names and not self.module.lost:
+            raise self.no_network(network, names)
         recipes = [r for r in self.module.recipes if network is None or r.network.span.text == network]
         if label is not None and not any(r.label == label for r in recipes):
             labels = [r.label for r in recipes if r.label]
@@ -90,6 +94,13 @@ class RecipeSession(Session):
         value = self._recipe_network(node)
         return self.settings(value.network, settings, node) if value is not None else {}
 
+    def _require_all(self, node: tree.Train, settings: dict[str, Any]) -> None:
+        """Reports parameters of the recipe and its network that have no value."""
+        value = self._recipe_network(node)
+        if value is not None:
+            self.require_values(f"the network '{value.network.name.id}'", value.network.parameters, settings)
+            self.require_values("the recipe", node.parameters, settings)
+
     def _recipe(self, node: tree.Train, settings: dict[str, Any]) -> tuple[Recipe, Graph] | None:
         """A recipe and its graph; None where it, or its network, has errors."""
         value = self._recipe_network(node)
@@ -111,7 +122,7 @@ class RecipeSession(Session):
         frame.names |= names
         frame.bound |= dict.fromkeys(names, node.network.span)
         self.bind_parameters(evaluator, node.parameters, settings, frame)
-        return evaluator.finish_recipe(evaluator.run_recipe(node, frame), run.outputs)
+        return evaluator.finish_recipe(evaluator.run_recipe(node, frame, inner))
 
     def _all_given(self, network: tree.Network, node: tree.Train, settings: Mapping[str, object]) -> bool:
         """Whether all parameters have values: a check of the file does without those that have no default."""

@@ -9,18 +9,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from netdsl.diagnostics import Note
-from netdsl.elaborate.bindings import bindings_of
+from netdsl.elaborate.bindings import bindings_of, target_names
 from netdsl.elaborate.bindings import children as tree_children
 from netdsl.elaborate.calls import Site
 from netdsl.elaborate.faults import Fault
-from netdsl.elaborate.scope import Frame
+from netdsl.elaborate.scope import Frame, LayerScope
 from netdsl.elaborate.settings import NAMES, SETTINGS, TABLES
 from netdsl.elaborate.statements import Statements
 from netdsl.elaborate.suggest import did_you_mean
 from netdsl.elaborate.values import Arguments, OperatorValue, SettingFunction, describe
 from netdsl.ir.arguments import ArgumentError
 from netdsl.ir.graph import Graph, Value
-from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Recipe
+from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Recipe, ScheduleSpec
 from netdsl.ops.metric import MetricValue
 from netdsl.ops.nll import SoftmaxNll
 from netdsl.source import Span
@@ -35,9 +35,13 @@ class RecipeRun:
 
     node: tree.Train
     frame: Frame
+    outputs: Mapping[str, Value]  # of the network
+    layers: LayerScope  # of the network
     targets: dict[str, Value] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    spans: dict[str, Span] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)  # of the settings' names
+    values: dict[str, Span] = field(default_factory=dict)  # of the settings' values
+    metric_spans: dict[str, Span] = field(default_factory=dict)
     metrics: dict[str, MetricSpec] = field(default_factory=dict)
     results: dict[str, Value] = field(default_factory=dict)
 
@@ -47,9 +51,10 @@ class Recipes(Statements):
 
     recipe: RecipeRun | None = None
 
-    def run_recipe(self, node: tree.Train, frame: Frame) -> RecipeRun:
-        """Runs a recipe's body in its frame; faults are reported."""
-        self.recipe = made = RecipeRun(node, frame)
+    def run_recipe(self, node: tree.Train, frame: Frame, network: Frame) -> RecipeRun:
+        """Runs a recipe's body in its frame, after the network's in another; faults are reported."""
+        assert network.network is not None and network.scope is not None
+        self.recipe = made = RecipeRun(node, frame, network.network.outputs, network.scope)
         self.run(node.body, frame)
         return made
 
@@ -62,8 +67,12 @@ class Recipes(Statements):
                 self._target(node, recipe)
             case tree.Assign(targets=(tree.Identifier(id=name),)) if name in NAMES:
                 self._setting(name, node, recipe)
+            case tree.Assign() | tree.AugAssign() | tree.For() if misplaced := _settings_among(node):
+                raise self._not_one_setting(misplaced[0])
             case tree.Metric():
                 self._metric(node, recipe)
+            case tree.Shared():
+                self._shared_in_network(node, recipe)
             case tree.Labelled():
                 message = f"'{node.setting.id}' is not part of this version"
                 raise self.fault("setting", message, node.setting.span, help="augment the data before training")
@@ -72,17 +81,20 @@ class Recipes(Statements):
         return False
 
     def _once(self, name: str, span: Span, recipe: RecipeRun, what: str) -> None:
-        if name in recipe.spans:
-            note = Note("it is here already", recipe.spans[name])
+        known = recipe.metric_spans if what == "metric" else recipe.spans
+        if name in known:
+            note = Note("it is here already", known[name])
             raise self.fault("duplicate", f"the {what} '{name}' is given twice", span, notes=[note])
-        recipe.spans[name] = span
+        known[name] = span
 
     def _target(self, node: tree.Input, recipe: RecipeRun) -> None:
         name = node.name
-        taken = {v.name for v in self.builder.inputs}
+        taken = dict.fromkeys((v.name for v in self.builder.inputs), "an input")
+        taken |= dict.fromkeys(recipe.outputs, "an output") | dict.fromkeys(recipe.targets, "another target")
+        taken[LOSS] = "the loss"
         if name.id in taken:
-            message = f"the target '{name.id}' has the name of an input"
-            raise self.fault("duplicate", message, name.span, help="give each input and target a name of its own")
+            message = f"the target '{name.id}' has the name of {taken[name.id]}"
+            raise self.fault("duplicate", message, name.span, help="give each input, output and target its own name")
         value = self.builder.input(name.id, self.input_type(node.type, recipe.frame))
         self.origins[value] = name.span.to(node.type.span)
         recipe.targets[name.id] = value
@@ -92,9 +104,10 @@ class Recipes(Statements):
 
     def _setting(self, name: str, node: tree.Assign, recipe: RecipeRun) -> None:
         self._once(name, node.targets[0].span, recipe, "setting")
+        recipe.values[name] = node.value.span
         value = self._looked_up(name, node.value, recipe.frame)
         if name == LOSS:
-            recipe.results[LOSS] = self._loss(value, node.value)
+            recipe.results[LOSS] = self._loss(value, node.value, recipe)
             return
         try:
             recipe.settings[name] = SETTINGS[name](value)
@@ -110,8 +123,11 @@ class Recipes(Statements):
             return self.call(value, Arguments(), Site(node.span, node.span), frame)
         return value
 
-    def _loss(self, value: Any, node: tree.Expr) -> Value:
+    def _loss(self, value: Any, node: tree.Expr, recipe: RecipeRun) -> Value:
         if isinstance(value, Value) and value.dtype.is_float and value.rank == 0:
+            if any(v.name == LOSS for v in self.builder.inputs) or recipe.outputs.get(LOSS, value) is not value:
+                message = "the network has an input or output 'loss', and the recipe's loss has that name, too"
+                raise self.fault("duplicate", message, node.span, help="rename the network's")
             return value
         help: str | tuple[str, ...] = ()
         if isinstance(value, Value):
@@ -121,7 +137,7 @@ class Recipes(Statements):
 
     def _metric(self, node: tree.Metric, recipe: RecipeRun) -> None:
         name = node.name.id
-        self._once(f"metric {name}", node.name.span, recipe, "metric")
+        self._once(name, node.name.span, recipe, "metric")
         if name == LOSS:
             raise self.fault("duplicate", "the loss is reported as 'loss' already", node.name.span)
         value = self._looked_up("metric", node.value, recipe.frame)
@@ -138,18 +154,37 @@ class Recipes(Statements):
         roles = METRICS[value.kind].statistics
         recipe.results |= {s: value.statistics[role] for s, role in zip(spec.statistics, roles, strict=True)}
 
+    def _shared_in_network(self, node: tree.Shared, recipe: RecipeRun) -> None:
+        """A recipe's own `frozen teacher = …` has the path `teacher`, as it would have in the network."""
+        frame = recipe.frame
+        own, frame.scope = frame.scope, recipe.layers
+        try:
+            self.shared(node, frame)
+        finally:
+            frame.scope = own
+
+    def _not_one_setting(self, name: tree.Identifier) -> Fault:
+        message = f"'{name.id}' is a setting: it is given once, in a statement of its own"
+        return self.fault("setting", message, name.span, help=f"write {name.id} = value")
+
+    def _unknown(self, name: str, span: Span, frame: Frame) -> Fault:
+        recipe = self.recipe
+        if recipe is None or frame.owner is not recipe.node or name not in {*recipe.spans, *recipe.metric_spans}:
+            return super()._unknown(name, span, frame)
+        what = "setting" if name in recipe.spans else "metric"
+        message = f"'{name}' is a {what} of the recipe, which binds no name"
+        help = f"bind the value to a name of its own first: n = …  {'metric ' * (what == 'metric')}{name} = n"
+        return self.fault("unbound-name", message, span, help=help)
+
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def finish_recipe(self, run: RecipeRun, outputs: Mapping[str, Value]) -> tuple[Recipe, Graph] | None:
+    def finish_recipe(self, run: RecipeRun) -> tuple[Recipe, Graph] | None:
         """The recipe and its graph; None where something is missing, which is reported."""
-        for check in (self._check_complete, self._check_unread, self._check_patterns):
-            try:
-                check(run)
-            except Fault as fault:
-                self.report(fault)
+        for check in (self._check_complete, self._check_unread, self._check_patterns, self._check_monitors):
+            check(run)
         if self.reporter.failed:
             return None
-        for name, value in {**outputs, **run.results}.items():
+        for name, value in {**run.outputs, **run.results}.items():
             self.builder.output(name, value)
         graph = self.builder.finish()
         settings = {name: value for name, value in run.settings.items() if value is not None}
@@ -169,13 +204,15 @@ class Recipes(Statements):
         for name, example in (("loss", "cross_entropy(logits, label)"), ("optimizer", "sgd(lr=0.1, momentum=0.9)")):
             if name not in run.spans:
                 span, help = run.node.network.span, f"write {name} = {example}"
-                raise self.fault("setting", f"the recipe has no {name}", span, help=help)
+                self.report(self.fault("setting", f"the recipe has no {name}", span, help=help))
 
     def _check_unread(self, run: RecipeRun) -> None:
         """A name that is bound and never read is a setting misspelt."""
         bound = bindings_of(run.node.body).names
         read = _read_names(run.node.body)
-        declared = {s.name.id for s in run.node.body.statements if isinstance(s, tree.Metric | tree.Input)}
+        kinds = tree.Metric | tree.Input | tree.ParamDecl
+        declared = {s.name.id for s in run.node.body.statements if isinstance(s, kinds)}
+        declared |= {name.id for s in run.node.body.statements if isinstance(s, tree.Output) for name in s.names}
         for name, span in bound.items():
             if name in NAMES or name in read or name in declared:
                 continue
@@ -191,8 +228,35 @@ class Recipes(Statements):
                 if not any(fnmatchcase(name, rule.pattern) for name in names):
                     what = "parameter" if isinstance(rule, FreezeRule) else "name"
                     message = f'{setting}: the pattern "{rule.pattern}" matches no {what} of the network'
-                    help = did_you_mean(rule.pattern, names, f"they are called {', '.join(names[:3])}, …")
-                    self.report(self.fault("setting", message, run.spans[setting], help=help))
+                    called = f"they are called {', '.join(names[:3])}, …" if names else "it has none"
+                    help = did_you_mean(rule.pattern, names, called)
+                    self.report(self.fault("setting", message, run.values[setting], help=help))
+
+    def _check_monitors(self, run: RecipeRun) -> None:
+        """What a schedule or an early stop watches is the loss or a metric that is a number."""
+        if len(run.metrics) < len(run.metric_spans):
+            return  # one of them failed: it may be the one
+        known = [LOSS, *(m.name for m in run.metrics.values() if m.definition.scalar)]
+        for setting in ("schedule", "early_stop"):
+            value = run.settings.get(setting)
+            monitor = value.arguments.get("monitor") if isinstance(value, ScheduleSpec) else value and value.monitor
+            if monitor not in (None, *known):
+                message = f'{setting}: monitor is "loss" or a metric with one number, found {describe(monitor)}'
+                choices = f"there are {', '.join(known)}"
+                help = did_you_mean(monitor, known, choices) if isinstance(monitor, str) else choices
+                self.report(self.fault("setting", message, run.values[setting], help=help))
+
+
+def _settings_among(node: tree.Assign | tree.AugAssign | tree.For) -> list[tree.Identifier]:
+    """Names of settings among those that a statement other than `setting = value` binds."""
+    match node:
+        case tree.Assign(targets=targets):
+            names = [name for target in targets for name in target_names(target)]
+        case tree.AugAssign(target=target):
+            names = [target]
+        case tree.For(target=loop):
+            names = list(target_names(loop))
+    return [name for name in names if name.id in NAMES]
 
 
 def _read_names(body: tree.Body) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ class Session:
         graph = None
         try:
             self.constants()
-            self._require_values(network, values)
+            self.require_values(f"the network '{network.name.id}'", network.parameters, values)
             graph = self._network(network, values)
             if graph is not None:
                 self.check_recipes(network.name.id, values)
@@ -101,9 +101,7 @@ class Session:
         if name is not None and name not in networks:
             if name in self.module.lost:
                 return None
-            near = nearest(name, networks)
-            hint = f"did you mean '{near}'?" if near else f"it has {', '.join(networks)}" if networks else "it has none"
-            raise UsageError(f"{self.source.path} has no network '{name}'; {hint}")
+            raise self.no_network(name, networks)
         if name is None and "network" in self.module.lost:
             return None  # the parser gave a network up: it may have been the last one
         if networks:
@@ -131,11 +129,18 @@ class Session:
                 except Fault as fault:
                     evaluator.report(fault)
 
-    def _require_values(self, network: tree.Network, settings: Mapping[str, object]) -> None:
-        for parameter in network.parameters:
+    def no_network(self, name: str, networks: Iterable[str]) -> UsageError:
+        known = list(dict.fromkeys(networks))
+        near = nearest(name, known)
+        hint = f"did you mean '{near}'?" if near else f"it has {', '.join(known) or 'none'}"
+        return UsageError(f"{self.source.path} has no network '{escaped(name)}'; {hint}")
+
+    def require_values(self, owner: str, parameters: Iterable[tree.Parameter], settings: Mapping[str, object]) -> None:
+        """Reports parameters that have no default and are not set."""
+        for parameter in parameters:
             name = parameter.name
             if parameter.default is None and name.id not in settings:
-                message = f"the network '{network.name.id}' needs a value for '{name.id}'"
+                message = f"{owner} needs a value for '{name.id}'"
                 help = f"set one (--set {name.id}=…) or give it a default: {name.id}=…"
                 self.reporter.report(error("argument", message, name.span, help=help))
 

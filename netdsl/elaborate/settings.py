@@ -20,7 +20,10 @@ from netdsl.ir.recipe import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from netdsl.ir.types import DType
 from netdsl.ops.metric import METRICS
+
+CHECKPOINTS = (".safetensors", ".npz", ".onnx")
 
 
 def _functions(
@@ -57,13 +60,25 @@ def _weights(value: Any) -> tuple[InitialWeights, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return (InitialWeights(value),)
+        return (InitialWeights(_checkpoint(value)),)
     pairs = isinstance(value, list) and all(
         isinstance(v, tuple | list) and len(v) == 2 and all(isinstance(s, str) for s in v) for v in value
     )
     if pairs:
-        return tuple(InitialWeights(file, pattern) for pattern, file in value)
+        return tuple(InitialWeights(_checkpoint(file), pattern) for pattern, file in value)
     raise ArgumentError('a file in quotes, or a list of patterns and files: [("teacher.*", "file")]')
+
+
+def _checkpoint(file: str) -> str:
+    if file.lower().endswith(CHECKPOINTS):
+        return file
+    raise ArgumentError(f"a checkpoint ({', '.join(CHECKPOINTS)})")
+
+
+def _precision(value: Any) -> Any:
+    if isinstance(value, DType) and str(value) in PRECISIONS:
+        raise ArgumentError("a string", f'write "{value}"')
+    return choice(*PRECISIONS).convert(value)
 
 
 def _rules(value: Any) -> tuple[FreezeRule, ...]:
@@ -99,7 +114,7 @@ SETTINGS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "seed": Int("integer of 0 or more", low=0, high=2**63 - 1).convert,
         "clip_norm": _none_or(Float("number above 0", above=0).convert),
         "accumulate": POSITIVE.convert,
-        "precision": choice(*PRECISIONS).convert,
+        "precision": _precision,
         "weights": _weights,
         "freeze": _rules,
         "unfreeze": _rules,

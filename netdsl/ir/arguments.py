@@ -385,6 +385,10 @@ SIZES = Sizes("number of parts or list of sizes")
 ANY = Anything("value")
 
 
+#: How layers with `weight` and `bias` take their initializers; None: the layer's own.
+INITIALIZERS = (Param("weight_init", INITIALIZER, None), Param("bias_init", INITIALIZER, None))
+
+
 def choice(*choices: str) -> Choice:
     return Choice("one of " + ", ".join(f'"{c}"' for c in choices), choices)
 

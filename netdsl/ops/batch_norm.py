@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import EPSILON, TENSOR, Float, Param
+from netdsl.ir.arguments import EPSILON, INITIALIZERS, TENSOR, Float, Param
 from netdsl.ir.dims import product
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.initializer import ONES, ZEROS
+from netdsl.ir.initializer import ONES, ZEROS, Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
@@ -56,15 +56,24 @@ class BatchNorm(Primitive):
             doc="share of the old running value that is kept",
         ),
         Param("epsilon", EPSILON, 1e-5),
+        *INITIALIZERS,
     )
 
     @classmethod
-    def call(cls, cx: LayerContext, x: Value, momentum: float, epsilon: float) -> Value:
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        momentum: float,
+        epsilon: float,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
         require_float("batch_norm", x.type)
         require_rank("batch_norm", x.type, 2)
         shape = (input_channels("batch_norm", x.type),)
-        weight = cx.parameter("weight", shape, ONES, dtype=x.dtype)
-        bias = cx.parameter("bias", shape, ZEROS, dtype=x.dtype)
+        weight = cx.parameter("weight", shape, weight_init or ONES, dtype=x.dtype)
+        bias = cx.parameter("bias", shape, bias_init or ZEROS, dtype=x.dtype)
         mean = cx.parameter("running_mean", shape, ZEROS, dtype=x.dtype, buffer=True)
         variance = cx.parameter("running_var", shape, ONES, dtype=x.dtype, buffer=True)
         return cx.emit(cls(momentum, epsilon, cx.frozen), x, weight, bias, mean, variance)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, INITIALIZER, PADDING, PER_AXIS, POSITIVE, TENSOR, PaddingValue, Param
+from netdsl.ir.arguments import BOOL, INITIALIZERS, PADDING, PER_AXIS, POSITIVE, TENSOR, PaddingValue, Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
 from netdsl.ir.opdef import (
@@ -46,8 +46,6 @@ from netdsl.ops.spatial import (
     window_sizes,
     windows,
 )
-
-INITIALIZERS = (Param("weight_init", INITIALIZER, None), Param("bias_init", INITIALIZER, None))
 
 
 @dataclass(frozen=True)

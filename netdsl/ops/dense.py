@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, INITIALIZER, POSITIVE, TENSOR, Param
+from netdsl.ir.arguments import BOOL, INITIALIZERS, POSITIVE, TENSOR, Param
 from netdsl.ir.dims import decide, product, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import XAVIER_UNIFORM, ZEROS, Initializer
@@ -45,8 +45,7 @@ class Dense(Primitive):
         Param("x", TENSOR),
         Param("units", POSITIVE, doc="number of output features"),
         Param("bias", BOOL, True),
-        Param("weight_init", INITIALIZER, None),
-        Param("bias_init", INITIALIZER, None),
+        *INITIALIZERS,
     )
 
     @classmethod

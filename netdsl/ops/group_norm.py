@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, EPSILON, FLOAT, POSITIVE, TENSOR, Param
+from netdsl.ir.arguments import BOOL, EPSILON, FLOAT, INITIALIZERS, POSITIVE, TENSOR, Param
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.initializer import ONES, ZEROS
+from netdsl.ir.initializer import ONES, ZEROS, Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
@@ -71,17 +71,31 @@ class InstanceNorm(Primitive):
         Param("x", TENSOR),
         Param("affine", BOOL, False, doc="whether weight and bias are learnt"),
         Param("epsilon", EPSILON, 1e-5),
+        *INITIALIZERS,
     )
 
     @classmethod
-    def call(cls, cx: LayerContext, x: Value, affine: bool, epsilon: float) -> Value:
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        affine: bool,
+        epsilon: float,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
         require_float(cls.name, x.type)
         spatial_rank(cls.name, x.type)
         channels = (input_channels(cls.name, x.type),)
         if not affine:
+            for name, init in (("weight_init", weight_init), ("bias_init", bias_init)):
+                if init is not None:
+                    message = f"instance_norm without weight and bias takes no '{name}'"
+                    raise OpError(message, argument=name, help="give it weight and bias: affine=true")
             return cx.emit(cls(epsilon), x)
-        weight = cx.parameter("weight", channels, ONES, dtype=x.dtype)
-        return cx.emit(cls(epsilon), x, weight, cx.parameter("bias", channels, ZEROS, dtype=x.dtype))
+        weight = cx.parameter("weight", channels, weight_init or ONES, dtype=x.dtype)
+        bias = cx.parameter("bias", channels, bias_init or ZEROS, dtype=x.dtype)
+        return cx.emit(cls(epsilon), x, weight, bias)
 
     def infer(self, x: TensorType, *parameters: TensorType) -> TensorType:
         spatial_rank(self.name, x)
@@ -150,10 +164,19 @@ class GroupNorm(Primitive):
         Param("x", TENSOR),
         Param("groups", POSITIVE),
         Param("epsilon", EPSILON, 1e-5),
+        *INITIALIZERS,
     )
 
     @classmethod
-    def call(cls, cx: LayerContext, x: Value, groups: int, epsilon: float) -> Value:
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        groups: int,
+        epsilon: float,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
         require_float(cls.name, x.type)
         require_rank(cls.name, x.type, 2)
         channels = input_channels(cls.name, x.type)
@@ -161,8 +184,9 @@ class GroupNorm(Primitive):
             raise OpError(
                 f"group_norm: groups={groups} must divide the {channels} channels of {x.type}", argument="groups"
             )
-        weight = cx.parameter("weight", (channels,), ONES, dtype=x.dtype)
-        return cx.emit(cls(groups, epsilon), x, weight, cx.parameter("bias", (channels,), ZEROS, dtype=x.dtype))
+        weight = cx.parameter("weight", (channels,), weight_init or ONES, dtype=x.dtype)
+        bias = cx.parameter("bias", (channels,), bias_init or ZEROS, dtype=x.dtype)
+        return cx.emit(cls(groups, epsilon), x, weight, bias)
 
     def infer(self, x: TensorType, *parameters: TensorType) -> TensorType:
         require_rank(self.name, x, 2)

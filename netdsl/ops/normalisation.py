@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import AXES, EPSILON, TENSOR, Param
+from netdsl.ir.arguments import AXES, EPSILON, INITIALIZERS, TENSOR, Param
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.initializer import ONES, ZEROS
+from netdsl.ir.initializer import ONES, ZEROS, Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
@@ -47,11 +47,13 @@ class AxesNorm(Primitive):
         Param("axes", AXES, (-1,), doc="the axes that are normalised"),
         Param("epsilon", EPSILON, 1e-5),
     )
-    parameters: ClassVar[tuple[str, ...]]
     operations: ClassVar[int]  #: arithmetic operations per element
 
     @classmethod
-    def call(cls, cx: LayerContext, x: Value, axes: tuple[int, ...] | None, epsilon: float) -> Value:
+    def layer(
+        cls, cx: LayerContext, x: Value, axes: tuple[int, ...] | None, epsilon: float, **initial: Initializer
+    ) -> Value:
+        """A layer with a parameter for each name of `initial`."""
         require_float(cls.name, x.type)
         given = range(1, x.rank) if axes is None else axes
         order = tuple(sorted({normal_axis(cls.name, a, x.rank, "axes") for a in given}))
@@ -65,8 +67,7 @@ class AxesNorm(Primitive):
                     argument="axes",
                     help="normalise the channels alone (axes=1), or give the symbol a value with --set",
                 )
-        initial = {"weight": ONES, "bias": ZEROS}
-        made = [cx.parameter(name, shape, initial[name], dtype=x.dtype) for name in cls.parameters]
+        made = [cx.parameter(name, shape, init, dtype=x.dtype) for name, init in initial.items()]
         return cx.emit(cls(order, epsilon), x, *made)
 
     def infer(self, x: TensorType, *parameters: TensorType) -> TensorType:
@@ -117,8 +118,20 @@ class LayerNorm(AxesNorm):
     name: ClassVar[str] = "layer_norm"
     family: ClassVar[str] = "normalisation"
     reference: ClassVar[str] = "Ba et al. 2016 (arXiv:1607.06450); ONNX LayerNormalization"
-    parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    signature: ClassVar[tuple[Param, ...]] = (*AxesNorm.signature, *INITIALIZERS)
     operations: ClassVar[int] = 7  # the mean; centre, square, mean of squares; scale, weight, bias
+
+    @classmethod
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        axes: tuple[int, ...] | None,
+        epsilon: float,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
+        return cls.layer(cx, x, axes, epsilon, weight=weight_init or ONES, bias=bias_init or ZEROS)
 
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny) -> NDArrayAny:
         centred = wide(x) - wide(x).mean(axis=self.axes, keepdims=True)
@@ -160,8 +173,19 @@ class RmsNorm(AxesNorm):
     name: ClassVar[str] = "rms_norm"
     family: ClassVar[str] = "normalisation"
     reference: ClassVar[str] = "Zhang & Sennrich 2019 (arXiv:1910.07467); ONNX RMSNormalization"
-    parameters: ClassVar[tuple[str, ...]] = ("weight",)
+    signature: ClassVar[tuple[Param, ...]] = (*AxesNorm.signature, INITIALIZERS[0])
     operations: ClassVar[int] = 4  # square, mean, scale, weight
+
+    @classmethod
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        axes: tuple[int, ...] | None,
+        epsilon: float,
+        weight_init: Initializer | None,
+    ) -> Value:
+        return cls.layer(cx, x, axes, epsilon, weight=weight_init or ONES)
 
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny) -> NDArrayAny:
         numbers = wide(x)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import EPSILON, TENSOR, Float, Param
+from netdsl.ir.arguments import EPSILON, INITIALIZERS, TENSOR, Float, Param
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.initializer import ONES, ZEROS
+from netdsl.ir.initializer import ONES, ZEROS, Initializer
 from netdsl.ir.opdef import (
     Cost,
     Emitter,
@@ -54,16 +54,25 @@ class SwitchableNorm(Primitive):
         Param("x", TENSOR),
         Param("momentum", Float("number from 0 to 1", low=0, high=1), 0.9),
         Param("epsilon", EPSILON, 1e-5),
+        *INITIALIZERS,
     )
 
     @classmethod
-    def call(cls, cx: LayerContext, x: Value, momentum: float, epsilon: float) -> Value:
+    def call(
+        cls,
+        cx: LayerContext,
+        x: Value,
+        momentum: float,
+        epsilon: float,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+    ) -> Value:
         require_float(cls.name, x.type)
         spatial_rank(cls.name, x.type)
         channels, three = (input_channels(cls.name, x.type),), (3,)
         made = [
-            cx.parameter("weight", channels, ONES, dtype=x.dtype),
-            cx.parameter("bias", channels, ZEROS, dtype=x.dtype),
+            cx.parameter("weight", channels, weight_init or ONES, dtype=x.dtype),
+            cx.parameter("bias", channels, bias_init or ZEROS, dtype=x.dtype),
             cx.parameter("mean_weight", three, ONES, dtype=x.dtype),
             cx.parameter("var_weight", three, ONES, dtype=x.dtype),
             cx.parameter("running_mean", channels, ZEROS, dtype=x.dtype, buffer=True),

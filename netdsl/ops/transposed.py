@@ -11,7 +11,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from netdsl.ir.arguments import BOOL, PADDING, PER_AXIS, PER_AXIS_0, POSITIVE, TENSOR, PaddingValue, Pads, Param
+from netdsl.ir.arguments import (
+    BOOL,
+    INITIALIZERS,
+    PADDING,
+    PER_AXIS,
+    PER_AXIS_0,
+    POSITIVE,
+    TENSOR,
+    PaddingValue,
+    Pads,
+    Param,
+)
 from netdsl.ir.dims import Dim, bounds, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.initializer import HE_NORMAL, ZEROS, Initializer
@@ -29,7 +40,7 @@ from netdsl.ir.opdef import (
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
-from netdsl.ops.convolution import INITIALIZERS, Conv
+from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_gradient import ConvWeightGradient
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import axes_of, explicit_pads, input_channels, onnx_window, spatial_rank
