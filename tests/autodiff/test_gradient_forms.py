@@ -1,0 +1,287 @@
+"""The ONNX forms of convolutions with trained weights and of gradients: each against the NumPy rule, and which is
+picked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from netdsl.autodiff.backward import backward
+from netdsl.autodiff.extend import Extension
+from netdsl.elaborate import elaborate
+from netdsl.ir.build import GraphBuilder
+from netdsl.ir.dims import Dim, symbol
+from netdsl.ir.graph import Graph, Output, Value
+from netdsl.ir.opdef import Primitive, Target
+from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
+from netdsl.onnx.export import to_proto
+from netdsl.ops import convolution, convolution_gradient
+from netdsl.ops.batch_statistics import BatchNormGradient, BatchNormTraining
+from netdsl.ops.constant import Constant
+from netdsl.ops.convolution import Conv
+from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, seconds
+from netdsl.ops.convolution_forms import FORWARD, INPUT
+from netdsl.ops.convolution_gradient import ConvInputGradient, ConvWeightGradient
+from netdsl.ops.convolution_weight_forms import WEIGHT
+from netdsl.ops.pooling import MaxPool
+from netdsl.ops.pooling_gradient import MaxPoolGradient
+from netdsl.runtime.interpret import interpret
+from netdsl.runtime.session import Session
+from netdsl.source import SourceFile
+from netdsl.weights import WeightStore
+from tests.autodiff.checking import check_gradient
+
+FORMS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
+
+#: size, kernel, stride, dilation, padding, channels, outputs, groups
+GEOMETRIES: dict[str, tuple[Any, ...]] = {
+    "plain": ((6, 7), (3, 2), (1, 1), (1, 1), ((1, 1), (0, 1)), 4, 5, 1),
+    "strided": ((7, 9), (3, 3), (2, 3), (1, 1), ((1, 1), (1, 1)), 3, 4, 1),
+    "rest": ((8, 9), (3, 2), (2, 2), (1, 1), ((0, 1), (0, 0)), 3, 4, 1),
+    "dilated": ((8, 9), (3, 2), (1, 2), (2, 3), ((2, 0), (1, 2)), 2, 3, 1),
+    "pointwise": ((4, 5), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), 6, 3, 1),
+    "skipping": ((5, 6), (1, 1), (2, 2), (1, 1), ((0, 0), (0, 0)), 3, 2, 1),
+    "grouped": ((6, 5), (2, 3), (1, 1), (1, 1), ((1, 0), (1, 1)), 4, 6, 2),
+    "depthwise": ((6, 7), (3, 2), (1, 1), (1, 1), ((1, 1), (0, 1)), 5, 5, 5),
+    "depthwise_strided": ((7, 8), (3, 3), (2, 3), (1, 1), ((1, 1), (1, 0)), 5, 5, 5),
+    "depthwise_dilated": ((9, 8), (2, 3), (2, 1), (3, 2), ((0, 1), (2, 2)), 5, 5, 5),
+    "depthwise_wide": ((5, 4), (3, 3), (1, 1), (1, 1), ((3, 4), (4, 3)), 5, 5, 5),
+    "line": ((9,), (4,), (2,), (1,), ((1, 2),), 3, 4, 1),
+    "volume": ((4, 5, 3), (2, 3, 2), (1, 2, 1), (1, 1, 1), ((1, 0), (1, 1), (0, 1)), 2, 3, 1),
+}
+
+
+def make(name: str, kind: str, batch: Dim = 3) -> tuple[Graph, Geometry]:
+    """A graph of one convolution, or of one of its gradients, with all operands as inputs."""
+    size, kernel, stride, dilation, padding, channels, outputs, groups = GEOMETRIES[name]
+    op = Conv(stride, padding, dilation, groups)
+    x = TensorType(DType.float32, (batch, channels, *size))
+    w = TensorType(DType.float32, (outputs, channels // groups, *kernel))
+    y = op.infer(x, w)
+    builder = GraphBuilder(kind)
+    ops: dict[str, tuple[Primitive, Sequence[tuple[str, TensorType]]]] = {
+        "forward": (op, (("x", x), ("w", w))),
+        "input": (ConvInputGradient(stride, padding, dilation, groups, size), (("dy", y), ("w", w))),
+        "weight": (ConvWeightGradient(stride, padding, dilation, groups, kernel), (("x", x), ("dy", y))),
+    }
+    chosen, operands = ops[kind]
+    builder.output("result", builder.emit(chosen, *(builder.input(n, t) for n, t in operands)))
+    return builder.finish(), geometry(x, w, y, stride, padding, dilation, groups)
+
+
+def drawn(graph: Graph, batch: int = 3) -> dict[str, NDArrayAny]:
+    rng = np.random.default_rng(0)
+    shapes = {v.name: [d if isinstance(d, int) else batch for d in v.shape] for v in graph.inputs}
+    return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+
+
+def run(graph: Graph, arrays: dict[str, NDArrayAny], opset: int = 21, target: Target = Target()) -> NDArrayAny:  # noqa: B008
+    model = to_proto(graph, WeightStore([]), opset=opset, target=target)
+    onnx.checker.check_model(model, full_check=True)
+    assert {o.domain for o in model.opset_import} == {""}
+    return Session(model.SerializeToString(), "cpu", threads=1).run(arrays)["result"]
+
+
+def force(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    for module in (convolution, convolution_gradient):
+        monkeypatch.setattr(module, "choose", lambda forms, g, target: form)
+
+
+CASES = [(n, k, f) for n, k in product(GEOMETRIES, FORMS) for f in FORMS[k] if f.applies(make(n, k)[1])]
+
+
+@pytest.mark.parametrize("name, kind, form", CASES, ids=[f"{n}-{k}-{f.name}" for n, k, f in CASES])
+def test_form_equals_the_numpy_rule(monkeypatch: pytest.MonkeyPatch, name: str, kind: str, form: Form) -> None:
+    force(monkeypatch, form)
+    for batch, opset in ((3, 21), (symbol("N"), 17), (symbol("N"), 26)):
+        graph, _ = make(name, kind, batch)
+        arrays = drawn(graph)
+        expected = interpret(graph, arrays, WeightStore([]))["result"]
+        np.testing.assert_allclose(run(graph, arrays, opset), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_form_is_tried() -> None:
+    tried = {(kind, form.name) for _, kind, form in CASES}
+    assert tried == {(kind, form.name) for kind, forms in FORMS.items() for form in forms}
+
+
+def of(channels: int, outputs: int, size: int, kernel: int, groups: int = 1, stride: int = 1) -> Geometry:
+    pad = ((kernel // 2, kernel // 2),) * 2
+    op = Conv((stride, stride), pad, (1, 1), groups)
+    x = TensorType(DType.float32, (32, channels, size, size))
+    w = TensorType(DType.float32, (outputs, channels // groups, kernel, kernel))
+    return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, groups)
+
+
+PICKED = {
+    "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
+    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("rows", "rows", "rows")),
+    "dense": (of(32, 32, 16, 3), ("native", "native", "last")),
+    "few channels": (of(3, 16, 32, 3), ("native", "native", "batched")),
+    "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched")),
+    "pointwise, tiny maps": (of(960, 160, 2, 1), ("merged", "merged", "last")),
+}
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_the_model_picks_what_was_measured_to_be_fast(name: str) -> None:
+    g, expected = PICKED[name]
+    assert tuple(choose(forms, g, Target()).name for forms in FORMS.values()) == expected
+
+
+def test_a_gpu_takes_the_native_operators() -> None:
+    g = of(960, 960, 2, 3, 960)
+    assert [choose(f, g, Target("cuda")).name for f in (FORWARD, INPUT)] == ["native", "native"]
+
+
+def test_threads_share_the_work_but_not_the_nodes() -> None:
+    work = WEIGHT[0].work(of(64, 64, 8, 3))
+    one, two = (seconds(work, Target(threads=n)) for n in (1, 2))
+    assert one / 2 < two < one
+
+
+def test_a_constant_weight_stays_with_conv() -> None:
+    builder = GraphBuilder("constant")
+    x = builder.input("x", TensorType(DType.float32, (32, 960, 2, 2)))
+    w = builder.emit(convolution_constant((960, 1, 3, 3)))
+    builder.output("result", builder.emit(Conv((1, 1), ((1, 1), (1, 1)), (1, 1), 960), x, w))
+    model = to_proto(builder.finish(), WeightStore([]))
+    assert [n.op_type for n in model.graph.node] == ["Conv"]
+
+
+def convolution_constant(shape: tuple[int, ...]) -> Primitive:
+    return Constant(Array(np.ones(shape, np.float32)))
+
+
+def test_both_gradients_share_what_they_compute_alike() -> None:
+    """The forward and the input's gradient use one matrix, both gradients one transposed result's gradient."""
+    builder = GraphBuilder("both")
+    op = Conv((1, 1), ((1, 1), (1, 1)), (1, 1), 960)
+    x = builder.input("x", TensorType(DType.float32, (32, 960, 2, 2)))
+    w = builder.input("w", TensorType(DType.float32, (960, 1, 3, 3)))
+    dy = builder.input("dy", x.type)
+    builder.output("y", builder.emit(op, x, w))
+    window = (op.stride, op.padding, op.dilation, op.groups)
+    builder.output("dx", builder.emit(ConvInputGradient(*window, (2, 2)), dy, w))
+    builder.output("dw", builder.emit(ConvWeightGradient(*window, (3, 3)), x, dy))
+    nodes = to_proto(builder.finish(), WeightStore([])).graph.node
+    for name in ("x", "dy", "w"):
+        assert [n.op_type for n in nodes if name in n.input] == ["Reshape"]
+    keys = [(n.op_type, tuple(n.input), tuple(a.SerializeToString() for a in n.attribute)) for n in nodes]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("kind", ["input", "weight"])
+@pytest.mark.parametrize("name", ["strided", "grouped", "dilated", "line"])
+def test_gradients_of_gradients(name: str, kind: str) -> None:
+    graph, _ = make(name, kind)
+    check_gradient(graph, {v.name: [int(d) for d in v.shape] for v in graph.inputs})  # type: ignore[arg-type]
+
+
+TIES = np.array(
+    [[1, 1, 0, 2, 9], [1, 1, 2, 2, 9], [0, 0, 3, 1, 9], [0, 0, 1, 3, 9], [9, 9, 9, 9, 9]], np.float32
+)  # of a window's largest elements the first in reading order counts
+FIRST = np.array([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+
+
+@pytest.mark.parametrize("dims", [(5, 5), (symbol("H"), symbol("W"))], ids=["static", "symbolic"])
+def test_max_pool_gives_ties_to_the_first(dims: tuple[Dim, Dim]) -> None:
+    window = ((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    builder = GraphBuilder("ties")
+    x = builder.input("x", TensorType(DType.float32, (1, 1, *dims)))
+    y = builder.emit(MaxPool(*window), x)
+    dy = builder.input("dy", y.type)
+    builder.output("result", builder.emit(MaxPoolGradient(*window), x, y, dy))
+    graph = builder.finish()
+    arrays: dict[str, NDArrayAny] = {"x": TIES[None, None], "dy": np.arange(1, 5, dtype=np.float32).reshape(1, 1, 2, 2)}
+    scale = np.zeros((5, 5), np.float32)
+    scale[:4, :4] = np.repeat(np.repeat(arrays["dy"][0, 0], 2, 0), 2, 1)
+    for found in (run(graph, arrays), interpret(graph, arrays, WeightStore([]))["result"]):
+        np.testing.assert_array_equal(found[0, 0], FIRST * scale)
+    assert "ScatterElements" not in {n.op_type for n in to_proto(graph, WeightStore([])).graph.node}
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 2), (6, 3), (4, 3, 2, 3, 2)])
+def test_batch_norm_by_batch_statistics(shape: tuple[int, ...]) -> None:
+    """The gradients of all three results by finite differences."""
+    builder = GraphBuilder("norm")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), *shape[1:])))
+    w, b = (builder.input(n, TensorType(DType.float32, (3,))) for n in "wb")
+    for number, value in enumerate(builder.node(BatchNormTraining(1e-3), x, w, b).outputs):
+        builder.output(f"y{number}", value)
+    check_gradient(builder.finish(), {"x": shape, "w": (3,), "b": (3,)})
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("opset", [17, 26])
+def test_batch_norm_gradient_form(device: Any, opset: int) -> None:
+    """Both devices' forms, run on the CPU, where the mean is large against the deviation."""
+    builder = GraphBuilder("norm")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, 5, 2)))
+    parameters = [builder.input(n, TensorType(DType.float32, (3,))) for n in ("w", "m", "v")]
+    dx, _, _ = builder.node(BatchNormGradient(1e-5), x, *parameters, builder.input("dy", x.type)).outputs
+    builder.output("result", dx)
+    rng = np.random.default_rng(0)
+    value = 100 + rng.normal(size=(4, 3, 5, 2))
+    arrays = {"x": value, "w": np.array([1, 2, -1]), "m": value.mean((0, 2, 3)), "v": value.var((0, 2, 3))}
+    arrays |= {"dy": rng.normal(size=value.shape)}
+    graph = builder.finish()
+    exact = BatchNormGradient(1e-5).evaluate(*(np.asarray(arrays[v.name], np.float64) for v in graph.inputs))[0]
+    narrow = {n: np.asarray(a, np.float32) for n, a in arrays.items()}
+    np.testing.assert_allclose(run(graph, narrow, opset, Target(device)), exact, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "program",
+    [
+        "max_pool(2)",
+        "max_pool(3, stride=2, padding=1)",
+        "max_pool(3, stride=2, ceil=true)",
+        "max_pool(2, stride=2, dilation=2)",
+        "avg_pool(3, stride=2, padding=1, ceil=true)",
+        "avg_pool(3, stride=2, padding=1, count_include_pad=false)",
+    ],
+)
+def test_pools_against_pytorch_with_ties(program: str) -> None:
+    torch = pytest.importorskip("torch")
+    name, kernel, *rest = program.replace("(", ", ").rstrip(")").split(", ")
+    given: dict[str, Any] = {}
+    for key, value in (part.split("=") for part in rest):
+        given[{"ceil": "ceil_mode"}.get(key, key)] = value == "true" if value.isalpha() else int(value)
+    x = np.random.default_rng(0).integers(0, 3, (2, 3, 9, 11)).astype(np.float32)
+    operand = torch.from_numpy(x).requires_grad_()
+    y = getattr(torch.nn.functional, f"{name}2d")(operand, int(kernel), **given)
+    dy = np.random.default_rng(1).normal(size=tuple(y.shape)).astype(np.float32)
+    (expected,) = torch.autograd.grad(y, operand, torch.from_numpy(dy))
+    source = f"network T {{ input x: float32[N, 3, 9, 11]  output y = x -> {program} }}"
+    graph = elaborate(SourceFile("t.net", source)).graph
+    extension = Extension(graph)
+    seed = Value("seed", graph.outputs[0].value.type)
+    found = backward(extension, graph.nodes, {graph.outputs[0].value: seed}, graph.inputs)
+    output = Output("result", found[graph.inputs[0]])
+    step = Graph("step", (*graph.inputs, seed), (output,), (*graph.nodes, *extension.nodes), ())
+    np.testing.assert_allclose(run(step, {"x": x, "seed": dy}), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_convolutions_against_pytorch(name: str) -> None:
+    """The NumPy rules in float64."""
+    torch = pytest.importorskip("torch")
+    size, kernel, stride, dilation, padding, _, _, groups = GEOMETRIES[name]
+    x, w = (a.astype(np.float64) for a in drawn(make(name, "forward")[0]).values())
+    tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
+    framed = torch.nn.functional.pad(tx, [p for pair in reversed(padding) for p in pair])
+    y = getattr(torch.nn.functional, f"conv{len(size)}d")(framed, tw, None, stride, 0, dilation, groups)
+    dy = np.random.default_rng(1).normal(size=tuple(y.shape))
+    expected = torch.autograd.grad(y, (tx, tw), torch.from_numpy(dy))
+    window = (stride, padding, dilation, groups)
+    found = ConvInputGradient(*window, size).evaluate(dy, w), ConvWeightGradient(*window, kernel).evaluate(x, dy)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-9, atol=1e-9)
