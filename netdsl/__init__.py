@@ -16,15 +16,30 @@ from netdsl.version import __version__
 
 if TYPE_CHECKING:
     from netdsl.api import Model, compile, compile_source  # noqa: A004  # netdsl.compile is the API
+    from netdsl.api_training import Trained, evaluate, export_training, train
     from netdsl.diagnostics import DiagnosticError
 
-__all__ = ["DiagnosticError", "Model", "__version__", "compile", "compile_source"]
+__all__ = [
+    "DiagnosticError",
+    "Model",
+    "Trained",
+    "__version__",
+    "compile",
+    "compile_source",
+    "evaluate",
+    "export_training",
+    "train",
+]
 
 _HOMES = {
     "DiagnosticError": "netdsl.diagnostics",
     "Model": "netdsl.api",
+    "Trained": "netdsl.api_training",
     "compile": "netdsl.api",
     "compile_source": "netdsl.api",
+    "evaluate": "netdsl.api_training",
+    "export_training": "netdsl.api_training",
+    "train": "netdsl.api_training",
 }
 
 

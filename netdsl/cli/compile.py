@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ LARGE = 200_000_000  # bytes of weights whose writing is worth a line of progres
 )
 @click.option("--verify", is_flag=True, help="Run the graph before and after the rewrites and compare the outputs.")
 @click.option("--external-data", is_flag=True, help="Weights in a file beside the model (by itself above 2 GB).")
+@click.option(
+    "--training",
+    metavar="DIR",
+    help="Write the recipe's training step there, with its evaluation, initial state and documentation.",
+)
+@click.option("--recipe", "label", metavar="LABEL", help="Which recipe, with --training.")
 @click.option("--print-ir", is_flag=True, help="Print the graph that is exported (with -O 0, as the program wrote it).")
 @click.option("--print-ir-after", metavar="PASS", help="Print the graph after that pass.")
 @click.option(
@@ -47,6 +54,8 @@ LARGE = 200_000_000  # bytes of weights whose writing is worth a line of progres
 def command(console: Console, /, source: str, output: str | None, **options: Any) -> int:
     """Compile MODEL.net to an optimised ONNX model."""
     began = time.perf_counter()
+    if options["training"] is not None:
+        return _training(console, source, output, options)
     path = _output(source, output)
     _check_usage(options)
     with console.stage(f"compiling {source}"):
@@ -71,6 +80,37 @@ def command(console: Console, /, source: str, output: str | None, **options: Any
         model.save(path, external_data=True if options["external_data"] else None)
     console.message(summary(model, source, path, options["external_data"], time.perf_counter() - began))
     return 0
+
+
+def _training(console: Console, source: str, output: str | None, options: dict[str, Any]) -> int:
+    """`--training`: other files than the model's, so the model's options are refused."""
+    for flag in ("verify", "external_data", "print_ir", "print_ir_after", "explain"):
+        if options[flag]:
+            raise click.UsageError(f"--training writes no model that --{flag.replace('_', '-')} could go with.")
+    if output is not None:
+        raise click.UsageError("--training DIR says where to write; -o goes without it.")
+    folder = Path(options["training"])
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(20, "is a file, not a directory to write to", str(folder))
+    with console.stage(f"compiling {source}"):
+        written = import_module("netdsl.api_training").export_training(  # which only this needs
+            source,
+            folder,
+            recipe=options["label"],
+            network=options["network"],
+            set=options["settings"],
+            weights=options["weights"],
+            seed=options["seed"] if _is_given("seed") else None,
+            opset=options["opset"],
+        )
+    console.message("\n".join(f"{path}  {path.stat().st_size:,} bytes" for path in written))
+    return 0
+
+
+def _is_given(option: str) -> bool:
+    """Whether it stands on the command line: else a recipe has its own value."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _output(source: str, output: str | None) -> Path:

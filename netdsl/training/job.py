@@ -12,10 +12,12 @@ from netdsl.diagnostics import DiagnosticError, error
 from netdsl.elaborate import ElaboratedRecipe, elaborate_recipe
 from netdsl.ir.graph import Graph
 from netdsl.ir.recipe import Recipe
+from netdsl.onnx.export import OPSET
 from netdsl.ops.batch_norm import BatchNorm
 from netdsl.ops.switchable_norm import SwitchableNorm
 from netdsl.runtime.session import EnvironmentLack
 from netdsl.source import SourceFile
+from netdsl.training.artifacts import write_artifacts
 from netdsl.training.checkpoint import versions
 from netdsl.training.data import Dataset, Wanted, open_data, split
 from netdsl.training.engines.base import Engine
@@ -23,6 +25,7 @@ from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.evaluation import Evaluation, evaluate
 from netdsl.training.initial import initial_weights, saved_weights
 from netdsl.training.loop import Outcome, Trainer
+from netdsl.training.models import RecipeModels
 from netdsl.training.progress import Display, Silent
 from netdsl.training.run_folder import RunFolder
 
@@ -202,6 +205,15 @@ def evaluate_job(
         return evaluate(engine, dataset, job.recipe.metrics, job.recipe.batch, seen=seen)
     finally:
         engine.close()
+
+
+def export_job(job: Job, folder: Path, *, weights: Path | None = None, opset: int = OPSET) -> list[Path]:
+    """Writes the recipe's models with their initial state, drawn or of a checkpoint, and their documentation.
+
+    Raises DiagnosticError, OSError.
+    """
+    arrays = saved_weights(job.graph, weights) if weights else initial_weights(job.recipe, job.graph, job.folder)
+    return write_artifacts(RecipeModels(job.recipe, job.graph, opset=opset), arrays, folder)
 
 
 def _vocabulary(weights: Path) -> Sequence[str]:

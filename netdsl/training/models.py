@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +56,7 @@ class RecipeModels:
             clip_norm=recipe.clip_norm,
             phase=phase,
             loss_scaling=recipe.precision == "float16",
+            precision=recipe.precision,
         )
 
     def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
@@ -66,7 +67,7 @@ class RecipeModels:
 
     def evaluation(self) -> StepModel:
         """The loss and the statistics in inference mode."""
-        step = build_evaluation(self.graph, self.results)
+        step = build_evaluation(self.graph, self.results, self.recipe.precision)
         graph = run_passes(step.graph, _EVALUATION, RewriteLog())
         return StepModel(step, graph, self._lower(graph))
 
@@ -83,9 +84,3 @@ def initial_value(tensor: StateTensor) -> NDArrayAny:
 def trainable_names(graph: Graph) -> tuple[str, ...]:
     """The parameters that may be trained, in the order of the program."""
     return tuple(p.name for p in graph.parameters if p.kind == "parameter" and p.trainable)
-
-
-def drawn_weights(graph: Graph, seed: int) -> Mapping[str, NDArrayAny]:
-    """Every parameter and buffer as it is drawn from a seed."""
-    store = WeightStore(graph.parameters, seed=seed)
-    return {p.name: np.array(store.array(p)) for p in graph.parameters}

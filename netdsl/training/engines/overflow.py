@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netdsl.autodiff.extend import Extension
+from netdsl.autodiff.precision import to_mixed
 from netdsl.autodiff.training_mode import to_training
 from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ir.types import DType, NDArrayAny, TensorType
@@ -44,7 +45,7 @@ class OverflowSearch:
 
     def _watched(self) -> tuple[Graph, dict[Value, str]]:
         """The forward pass in training mode; every float in it is an output, by the name given."""
-        source = self.models.graph
+        source = to_mixed(self.models.graph, DType[self.models.recipe.precision])
         extension = Extension(source)
         seed = Value(extension.names.take(SEED), TensorType(DType.int64, ()))
         trained = frozenset(p.value for p in source.parameters if p.name in self.trained)
@@ -72,7 +73,7 @@ def _sentences(graph: Graph, names: Mapping[Value, str], arrays: Mapping[str, ND
 
 
 def _sentence(node: Node, wrong: NDArrayAny, inputs: list[NDArrayAny]) -> str:
-    flat = np.isfinite(wrong).reshape(-1)
+    flat = np.isfinite(_wide(wrong)).reshape(-1)
     at = ", ".join(str(int(i)) for i in np.unravel_index(int(np.argmin(flat)), wrong.shape))
     where = f"{node.path} ({node.place})" if node.place else node.path
     sizes = [float(np.abs(array).max()) for array in inputs if array.size and array.dtype.kind == "f"]
@@ -81,8 +82,13 @@ def _sentence(node: Node, wrong: NDArrayAny, inputs: list[NDArrayAny]) -> str:
 
 
 def _finite(array: NDArrayAny) -> bool:
-    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float32, copy=False)).all())
+    return array.dtype.kind in "iub" or bool(np.isfinite(_wide(array)).all())
+
+
+def _wide(array: NDArrayAny) -> NDArrayAny:
+    """bfloat16 is no element type of NumPy's own."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def _kind(array: NDArrayAny) -> str:
-    return "NaN" if np.isnan(array).any() else "infinite"
+    return "NaN" if np.isnan(_wide(array)).any() else "infinite"
