@@ -6,13 +6,15 @@ Each node's rule (`Primitive.gradient`) is called once, in reverse order, with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netdsl.autodiff.extend import Extension
 from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import NotDifferentiable
 from netdsl.ops.arithmetic import Add
+
+StandIn = Callable[[Node, Value], Node]
 
 
 class Gradients:
@@ -29,6 +31,10 @@ class Gradients:
     def wants(self, value: Value) -> bool:
         return value in self._dependent
 
+    def stands_for(self, copies: Sequence[Value], values: Sequence[Value]) -> None:
+        """Gradients of copies are of use where those of the values are."""
+        self._dependent.update(c for c, v in zip(copies, values, strict=True) if v in self._dependent)
+
 
 def dependents(nodes: Sequence[Node], sources: Iterable[Value]) -> set[Value]:
     """The sources and every float value computed from one of them."""
@@ -40,13 +46,18 @@ def dependents(nodes: Sequence[Node], sources: Iterable[Value]) -> set[Value]:
 
 
 def backward(
-    extension: Extension, nodes: Sequence[Node], seeds: Mapping[Value, Value], sources: Sequence[Value]
+    extension: Extension,
+    nodes: Sequence[Node],
+    seeds: Mapping[Value, Value],
+    sources: Sequence[Value],
+    stand_in: StandIn | None = None,
 ) -> dict[Value, Value]:
     """Appends the gradient nodes of `nodes` to the extension.
 
     `seeds` gives the gradient that each end value starts with (1, or the loss scale, for the loss). Returns the
-    gradient of every source that the seeds' values depend on, of the source's own type. Raises DiagnosticError at an
-    operator that has no gradient and stands between the two.
+    gradient of every source that the seeds' values depend on, of the source's own type. `stand_in` gives, for a node
+    and a gradient that has arrived there, the node that the rule sees in its place: other values of the same contents.
+    Raises DiagnosticError at an operator that has no gradient and stands between the two.
     """
     cx = Gradients(extension, nodes, sources)
     found: dict[Value, Value] = dict(seeds)
@@ -55,7 +66,9 @@ def backward(
         if all(g is None for g in grads) or not any(cx.wants(v) for v in node.inputs):
             continue
         extension.at(f"{node.path}.gradient", node.place)
-        for value, grad in zip(node.inputs, _rule(cx, node, grads), strict=True):
+        seen = node if stand_in is None else stand_in(node, next(g for g in grads if g is not None))
+        cx.stands_for(seen.inputs, node.inputs)
+        for value, grad in zip(node.inputs, _rule(cx, seen, grads), strict=True):
             if grad is not None and cx.wants(value):
                 found[value] = extension.emit(Add(), found[value], grad) if value in found else grad
     return {v: found[v] for v in sources if v in found}

@@ -31,8 +31,8 @@ WIDE = frozenset(
 
 
 def to_mixed(graph: Graph, dtype: DType) -> Graph:
-    """The graph with its activations in `dtype`, float16 or bfloat16; itself for float32. Inputs, parameters and outputs
-    keep their types. Raises ValueError for another type."""
+    """The graph with its activations in `dtype`, float16 or bfloat16; itself for float32. Inputs, parameters and
+    outputs keep their types. Raises ValueError for another type."""
     if dtype is DType.float32:
         return graph
     if dtype not in (DType.float16, DType.bfloat16):

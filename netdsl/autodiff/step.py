@@ -16,6 +16,7 @@ from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
 from netdsl.autodiff.optimizers import OPTIMIZERS, Update
 from netdsl.autodiff.precision import to_mixed
+from netdsl.autodiff.recompute import Choice, Recomputation, dropped_values
 from netdsl.autodiff.scaling import LossScale
 from netdsl.autodiff.training_mode import TrainingForm, to_training
 from netdsl.ir.graph import Graph, Output, Parameter, Value
@@ -53,7 +54,7 @@ class StepOptions:
     `optimizer` and `arguments`: a name of `OPTIMIZERS` and all of its arguments. `clip_norm`: the largest L2 norm of
     all gradients together. `phase`: which part of a group of micro-batches the graph serves; "only" where nothing is
     accumulated. `precision`: of activations, see `precision.to_mixed`. `loss_scaling`: dynamic, for float16.
-    `trainable`: names of the parameters that this step trains.
+    `recompute`: what the backward part computes again, see `recompute.dropped_values`. `trainable`: names of the parameters that this step trains.
     """
 
     optimizer: str
@@ -63,6 +64,7 @@ class StepOptions:
     phase: Phase = "only"
     loss_scaling: bool = False
     precision: Precision = "float32"
+    recompute: Choice = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[s
     forward = list(step.extension.nodes)
     step.extension.at("loss", None)
     seed = step.scale.seed(loss.dtype) if step.scale else step.extension.constant(1.0, loss.dtype)
-    by_value = backward(step.extension, forward, {loss: seed}, [p.value for p in trained])
+    dropped = dropped_values(forward, step.options.recompute)
+    stand_in = Recomputation(step.extension, forward, dropped).stand_in if dropped else None
+    by_value = backward(step.extension, forward, {loss: seed}, [p.value for p in trained], stand_in)
     return {p.name: by_value[p.value] for p in trained if p.value in by_value}
 
 

@@ -16,6 +16,7 @@ FLOAT = re.compile(r"\b(float16|bfloat16|float32|float64)\b")
 
 #: No gradient passes through these: their results are integers or booleans, or they have no float operand.
 WITHOUT_GRADIENT = {
+    "after",
     "adaptive_avg_matrix",
     "argmax",
     "argmin",
