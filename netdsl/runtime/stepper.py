@@ -117,6 +117,7 @@ class Stepper:
         runtime = runtime_module()
         options = runtime.SessionOptions()
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # a plan of a whole step takes up to twice the memory, and saves no time
         if threads is not None:
             options.intra_op_num_threads = threads
         if not spinning:
