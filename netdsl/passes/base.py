@@ -24,6 +24,7 @@ class Pass(ABC):
 
     name: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
+    late: ClassVar[bool] = False  #: runs only when the others have nothing left to do
 
     @abstractmethod
     def run(self, graph: Graph, log: RewriteLog) -> Graph:

@@ -3,7 +3,7 @@
     x @ W  =  dense(x, weight = transpose(W))
 
 By itself that saves nothing, so it is done only where a constant is added or multiplied, a normalisation, or another
-such product follows.
+such product follows, and behind a dense layer.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class MatMulToDense(Peephole[Node]):
             return None
         if not x.dtype.is_float or rw.runs(weight) > 1:
             return None
+        before = rw.producer(x)
+        if before is not None and isinstance(before.op, Dense) and rw.single_use(x):
+            return node
         follower = rw.graph.only_user(node.output)
         return node if follower is not None and self._folds(rw, node, follower) else None
 

@@ -7,7 +7,7 @@ has already seen a graph and left it alone does not look at it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from netdsl.ir.graph import Graph
@@ -15,11 +15,14 @@ from netdsl.ir.verify import verify
 from netdsl.ops import PRIMITIVES
 from netdsl.passes.base import Pass
 from netdsl.passes.common import CommonSubexpressions
+from netdsl.passes.compose_activations import ComposeActivations
+from netdsl.passes.compose_norms import ComposeGroupNorm, ComposeNorms
 from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.dropout import RemoveDropout
 from netdsl.passes.fold_backward import FoldBackward
 from netdsl.passes.fold_constants import FoldConstants
 from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
+from netdsl.passes.fold_norm import FoldNorm
 from netdsl.passes.fold_through import FoldThrough
 from netdsl.passes.fuse_pointwise import FusePointwise
 from netdsl.passes.identities import MergePairs, RemoveIdentities
@@ -28,6 +31,8 @@ from netdsl.passes.log import RewriteLog
 from netdsl.passes.matmul_to_dense import MatMulToDense
 from netdsl.passes.merge_branches import MergeBranches
 from netdsl.passes.merge_padding import MergePadding
+from netdsl.passes.merge_parallel import MergeParallel
+from netdsl.passes.slices import Slices
 
 MAX_ROUNDS = 8
 
@@ -38,14 +43,24 @@ _CLEAN_UP: tuple[Pass, ...] = (
     RemoveIdentities(),
     MergePairs(),
     Joins(),
+    Slices(),
     CommonSubexpressions(),
 )
+_COMPOSE: tuple[Pass, ...] = (ComposeActivations(), ComposeNorms(), ComposeGroupNorm())
 _FOLD: tuple[Pass, ...] = (FoldBatchNorm(), FoldScale(), FoldThrough())
-_REST: tuple[Pass, ...] = (MergePadding(), MatMulToDense(), MergeBranches(), FoldBackward(), FusePointwise())
+_REST: tuple[Pass, ...] = (
+    FoldNorm(),
+    MergePadding(),
+    MatMulToDense(),
+    MergeBranches(),
+    FoldBackward(),
+    FusePointwise(),
+    MergeParallel(),
+)
 
 #: Level 0: no rewrites. 1: clean-ups and batch-norm folding. 2: everything that lowers the cost.
 PIPELINES: Mapping[int, tuple[Pass, ...]] = MappingProxyType(
-    {0: (), 1: (*_CLEAN_UP, *_FOLD), 2: (*_CLEAN_UP, *_FOLD, *_REST)}
+    {0: (), 1: (*_CLEAN_UP, *_FOLD), 2: (*_CLEAN_UP, *_COMPOSE, *_FOLD, *_REST)}
 )
 
 #: What runs on a training step, whose weights are inputs.
@@ -93,12 +108,12 @@ def optimize(
 def run_passes(
     graph: Graph, passes: tuple[Pass, ...], log: RewriteLog, *, check: bool | None = None, after: Hook | None = None
 ) -> Graph:
-    """Rounds of these passes until nothing changes."""
+    """Rounds of these passes until nothing changes; `late` ones join in when nothing changes without them."""
     check = os.environ.get("NETDSL_VERIFY") == "1" if check is None else check
     left_alone: dict[str, Graph] = {}
-    for _ in range(MAX_ROUNDS):
-        before = graph
-        for one in passes:
+
+    def round(graph: Graph, chosen: Iterable[Pass]) -> Graph:
+        for one in chosen:
             if left_alone.get(one.name) is graph:
                 continue
             result = one.run(graph, log)
@@ -110,6 +125,14 @@ def run_passes(
             else:
                 left_alone[one.name] = result
             graph = result
+        return graph
+
+    early, late = ([p for p in passes if p.late is which] for which in (False, True))
+    for _ in range(MAX_ROUNDS):
+        before = graph
+        graph = round(graph, early)
+        if graph is before:
+            graph = round(graph, late)
         if graph is before:
             break
     return graph

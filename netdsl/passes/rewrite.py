@@ -81,15 +81,23 @@ class Rewriter:
         (value,) = self.emit_all(op, *inputs, path=path, place=place)
         return value
 
-    def emit_all(self, op: Primitive, *inputs: Value, path: str, place: Place | None = None) -> tuple[Value, ...]:
-        """A new node. Raises ShapeError where the operands do not fit, which is a fault of the pass."""
+    def emit_all(
+        self,
+        op: Primitive,
+        *inputs: Value,
+        path: str,
+        place: Place | None = None,
+        names: Sequence[str] | None = None,
+    ) -> tuple[Value, ...]:
+        """A new node, its outputs named after its path or by `names`. Raises ShapeError where the operands do not fit,
+        which is a fault of the pass."""
         types = infer_types(op, inputs)
         outputs = tuple(Value("", t) for t in types)
         node = Node(op, inputs, outputs, path, place)
         if op.foldable and all(self.is_constant(v) for v in inputs) and not is_symbolic(node):
             self._constants.update(outputs)
-        for i, value in enumerate(outputs):
-            self._fresh[value] = path if len(outputs) == 1 else f"{path}.{i}"
+        own = [path] if len(outputs) == 1 else [f"{path}.{i}" for i in range(len(outputs))]
+        self._fresh.update(zip(outputs, names or own, strict=True))
         self._append(node)
         for value in inputs:
             self._uses[value] = self._uses.get(value, 0) + 1
@@ -193,10 +201,13 @@ class Rewriter:
             self._account(dead, 1)
             for value in dead.outputs:
                 self._made.pop(value, None)
+            makers: dict[Node, None] = {}
             for value in dead.inputs:
                 self._uses[value] -= 1
-                maker = self._made.get(value)
-                if maker is not None and not any(self._uses.get(v, 0) for v in maker.outputs):
+                if not self._uses[value] and (maker := self._made.get(value)) is not None:
+                    makers[maker] = None
+            for maker in makers:  # each looked at once, and from its end: a split may have thousands of outputs
+                if not any(self._uses.get(v, 0) for v in reversed(maker.outputs)):
                     for v in maker.outputs:
                         self._made.pop(v)
                     stack.append(maker)
