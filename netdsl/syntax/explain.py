@@ -77,7 +77,7 @@ def _missing_bracket(context: Context) -> Diagnostic | None:
     opener = _open_bracket(context)
     if opener is None:
         return None
-    closes = context.token.type in ("RPAR", "RSQB", "RBRACE", END)
+    closes = context.token.type in ("RPAR", "RSQB", "LBRACE", "RBRACE", END)
     new = context.on_new_line(context.index) or context.on_new_line(context.index - 1)
     if not (closes or new or context.starts_binding(context.index)):
         return None

@@ -68,7 +68,7 @@ def lex(source: SourceFile) -> Lexed:
     pattern, tables = _scanner()
     out = Lexed(source)
     keywords, append = tables.keywords, out.tokens.append
-    depth, deepest = 0, 0
+    depth, deepest = {"(": 0, "{": 0}, 0  # of brackets and calls, of bodies
     begin = 1 if source.text.startswith("\ufeff") else 0
     for match in pattern.finditer(source.text, begin):
         kind = match.lastgroup or ""
@@ -84,31 +84,35 @@ def lex(source: SourceFile) -> Lexed:
         else:
             append(Token(kind, text, match.start(), match.end()))
             if kind in _OPENING:
-                depth += 1
-                deepest = max(deepest, depth)
+                which = _OPENING[kind]
+                depth[which] += 1
+                deepest = max(deepest, depth[which])
             elif kind in _CLOSING:
-                depth = max(0, depth - 1)
+                which = _CLOSING[kind]
+                depth[which] = max(0, depth[which] - 1)
     append(Token(END, "", len(source.text), len(source.text)))
     if deepest > MAX_NESTING:
         _refuse_deep_nesting(out)
     return out
 
 
-_OPENING = frozenset(("LPAR", "LSQB", "LBRACE"))
-_CLOSING = frozenset(("RPAR", "RSQB", "RBRACE"))
+_OPENING = {"LPAR": "(", "LSQB": "(", "LBRACE": "{"}
+_CLOSING = {"RPAR": "(", "RSQB": "(", "RBRACE": "{"}
 
 
 def _refuse_deep_nesting(out: Lexed) -> None:
     """Turns each opening bracket that is one too deep into a fault."""
-    depth = 0
+    depth = {"(": 0, "{": 0}
     for token in out.tokens:
         if token.type in _OPENING:
-            depth += 1
-            if depth == MAX_NESTING + 1:
+            which = _OPENING[token.type]
+            depth[which] += 1
+            if depth[which] == MAX_NESTING + 1:
                 out.faults[token.start] = nesting_error(Span(out.source, token.start, token.end), "brackets nest")
                 token.type = FAULT
         elif token.type in _CLOSING:
-            depth = max(0, depth - 1)
+            which = _CLOSING[token.type]
+            depth[which] = max(0, depth[which] - 1)
 
 
 def nesting_error(span: Span, what: str) -> Diagnostic:

@@ -1,31 +1,32 @@
-"""Time grows with the program, and ends soon whatever it says."""
+"""Work grows with the program, and is bounded whatever it says. Counted in the evaluator's steps, not in seconds."""
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
 
 import pytest
 
 from netdsl.elaborate import check
+from netdsl.elaborate.budget import MAX_STEPS, MAX_TOTAL, MAX_WORDS, Budget
+from netdsl.elaborate.recipe_session import RecipeSession
+from netdsl.elaborate.stack import with_deep_stack
 from netdsl.source import SourceFile
 from tests.elaborate.helpers import INPUT, graph_of
 
 
-def test_chain_of_ten_thousand_convolutions() -> None:
-    def seconds(count: int) -> float:
-        source = f"network T {{ {INPUT}\noutput y = x {'-> conv(6, 3, padding=1) ' * count}}}"
-        best = 1e9
-        for _ in range(2):
-            start = time.process_time()
-            assert len(graph_of(source).nodes) == count
-            best = min(best, time.process_time() - start)
-        return best
+def spent(source: str) -> Budget:
+    """What a check of the program spends."""
+    session = RecipeSession(SourceFile("t.net", source))
+    with_deep_stack(session.check)
+    return session.budget
 
-    half, whole = seconds(5_000), seconds(10_000)
-    assert whole < 3.5
-    assert whole / half < 2.5
+
+def test_chain_of_ten_thousand_convolutions() -> None:
+    def steps(count: int) -> int:
+        return spent(f"network T {{ {INPUT}\noutput y = x {'-> conv(6, 3, padding=1) ' * count}}}").steps
+
+    assert steps(10_000) < 2.01 * steps(5_000) < 50 * 5_000
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,11 @@ def test_chain_of_ten_thousand_convolutions() -> None:
     ids=range(13),
 )
 def test_ends_soon(body: str) -> None:
-    start = time.process_time()
-    check(SourceFile("t.net", f"network T {{ input x: float32[N, A, 8, 8]\n{body}\noutput z = x }}"))
-    assert time.process_time() - start < 10
+    budget = spent(f"network T {{ input x: float32[N, A, 8, 8]\n{body}\noutput z = x }}")
+    most = 1_000_000  # of one operation that is refused
+    assert budget.steps <= MAX_STEPS + most
+    assert budget.words <= MAX_WORDS + most
+    assert budget.earlier + budget.work <= MAX_TOTAL + most
 
 
 def test_exponential_recursion_ends() -> None:

@@ -8,7 +8,6 @@ would.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from netdsl.syntax.read import read_source
 FOLDER = Path(__file__).parent
 PROGRAMS = sorted(path.name for path in FOLDER.glob("*.net"))
 UPDATE = os.environ.get("NETDSL_UPDATE_ERRORS") == "1"
-SECONDS = 10  # whatever a file says
 
 
 def diagnose(name: str) -> str:
@@ -41,9 +39,7 @@ def diagnose(name: str) -> str:
 def test_message(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
     expected = FOLDER / name.replace(".net", ".err")
-    start = time.monotonic()
     text = diagnose(name)
-    assert time.monotonic() - start < SECONDS
     if UPDATE:
         expected.write_text(text, encoding="utf-8")
     assert text == expected.read_text(encoding="utf-8")
