@@ -57,6 +57,7 @@ class RecipeModels:
             phase=phase,
             loss_scaling=recipe.precision == "float16",
             precision=recipe.precision,
+            recompute=recipe.recompute,
         )
 
     def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
