@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 
 from onnx import GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto
 
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Expr, to_text
 from netdsl.ir.graph import Graph, Node, Value
-from netdsl.ir.opdef import Target
+from netdsl.ir.opdef import Primitive, Target
 from netdsl.ir.types import TensorType
 from netdsl.onnx.emit import CPU, ONNX_TYPES, NodeEmitter
 from netdsl.onnx.tensors import Tensor
 from netdsl.ops.constant import Constant
 from netdsl.version import __version__
+from netdsl.weights.mapping import FOLDED
 
 #: the oldest IR version that ONNX pairs with each opset, so that the oldest runtimes that know the opset read the file
 IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
@@ -64,7 +67,7 @@ class _Lowering:
         return all(v in self._graph.constants for v in node.outputs)
 
     def node(self, node: Node) -> None:
-        inputs = [self._name(v) for v in node.inputs]
+        inputs = [self._of.get(v) or self._operand(node, i) for i, v in enumerate(node.inputs)]
         wanted = [self._outputs.get(v) or self._names.take(v.name) for v in node.outputs]
         names = self._emitter.lower(node, inputs, wanted)
         for value, name, hoped in zip(node.outputs, names, wanted, strict=True):
@@ -72,22 +75,24 @@ class _Lowering:
             if name == hoped and value not in self._outputs:
                 self._infos.append(value_info(name, value.type))
 
-    def _name(self, value: Value) -> str:
-        found = self._of.get(value)
-        if found is None:
-            found = self._of[value] = self._constant(value)
-        return found
+    def _operand(self, node: Node, index: int) -> str:
+        """A constant that a node is the first to read."""
+        value = node.inputs[index]
+        made = self._graph.producers.get(value)
+        label = value.name if made is None else f"{node.path}.{_operand_name(type(node.op), index)}{FOLDED}"
+        name = self._of[value] = self._constant(value, label)
+        return name
 
-    def _constant(self, value: Value) -> str:
+    def _constant(self, value: Value, label: str) -> str:
         """A constant of the graph: small ones that the program wrote are shared by their contents."""
         node = self._graph.producers.get(value)
         if node is not None and isinstance(node.op, Constant):
             return self._emitter.pool.array(node.op.value.data, value.name)
-        return self._emitter.pool.value(value, self._names.take(value.name))
+        return self._emitter.pool.value(value, self._names.take(label))
 
     def finish(self) -> Lowered:
         for output in self._graph.outputs:
-            name = self._name(output.value)
+            name = self._of.get(output.value) or self._constant(output.value, output.value.name)
             if name != output.name:
                 self._emitter.identity(name, output.name)
         body = GraphProto(
@@ -98,6 +103,13 @@ class _Lowering:
             value_info=self._infos,
         )
         return Lowered(_model(body, self._emitter.opset), self._emitter.pool.used)
+
+
+@cache
+def _operand_name(op: type[Primitive], index: int) -> str:
+    """What an operator calls an operand: `weight`, `bias`."""
+    parameters = [p for p in signature(op.evaluate).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    return parameters[index].name if index < len(parameters) else f"operand_{index}"
 
 
 def _model(graph: GraphProto, opset: int) -> ModelProto:

@@ -223,12 +223,13 @@ def _merged(rw: Rewriter, group: Group, node: Node) -> tuple[Value, ...]:
     sizes = tuple(n.output.shape[group.axis] for n in group.layers)
     if any(len(n.inputs) > 2 for n in group.layers):
         operands.append(_biases(Algebra(rw, f"{first.path}.bias", first.place), group.layers, sizes))
-    value = rw.emit(op, *operands, path=first.path, place=first.place)
+    (value,) = rw.emit_all(op, *operands, path=first.path, place=first.place, names=[f"{first.path}/merged"])
     if group.activated:
         last = group.last[0]
-        value = rw.emit(last.op, value, path=last.path, place=last.place)
+        (value,) = rw.emit_all(last.op, value, path=last.path, place=last.place, names=[f"{last.path}/merged"])
     names = [n.path for n in group.last]
-    return rw.emit_all(Split(sizes, group.axis), value, path=first.path, place=first.place, names=names)
+    split = Split(sizes, group.axis)
+    return rw.emit_all(split, value, path=f"{first.path}/split", place=first.place, names=names)
 
 
 def _biases(alg: Algebra, layers: Sequence[Node], sizes: Sequence[Dim]) -> Value:

@@ -11,7 +11,9 @@ from netdsl.ir.graph import Parameter
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.weights.checkpoint import Checkpoint, Entry
 
-MAX_LISTED = 20  # names listed in one diagnostic; the rest are counted
+MAX_LISTED = 10  # names listed in one diagnostic; the rest are counted
+FEW_LISTED = 3  # where the whole file is of the wrong kind
+FOLDED = "/folded"  #: ends the names of an exported model's weights that were computed from parameters
 
 
 def check_names(parameters: Iterable[Parameter], checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -57,14 +59,16 @@ def _missing(
     if not missing:
         return
     free = {name: e for name, e in checkpoint.entries.items() if name not in wanted}
-    notes = [Note(_missing_line(p, free)) for p in missing[:MAX_LISTED]]
+    folded = _folded_help(checkpoint)
+    limit = FEW_LISTED if folded else MAX_LISTED
+    notes = [Note(_missing_line(p, free)) for p in missing[:limit]]
     yield error(
         "missing-weight",
         f"the checkpoint lacks {len(missing)} of the network's {_count(total, 'parameter')}",
         path=str(checkpoint.path),
         notes=_limited(notes, len(missing)),
         help=_prefix_help(missing, checkpoint.entries)
-        or _folded_help(checkpoint)
+        or folded
         or "a checkpoint's names are the layers' paths: netdsl report --format json lists them under 'state'",
     )
 
@@ -88,8 +92,8 @@ def _prefix_help(missing: Sequence[Parameter], entries: Mapping[str, Entry]) -> 
 
 
 def _folded_help(checkpoint: Checkpoint) -> str:
-    """Folded weights have a number sign in their names."""
-    if checkpoint.path.suffix == ".onnx" and any("#" in name for name in checkpoint.entries):
+    """For a model whose weights are no longer the program's."""
+    if checkpoint.path.suffix == ".onnx" and any(name.endswith(FOLDED) for name in checkpoint.entries):
         return "the weights of this model were folded into one another: compile it with -O 0 to use it as a checkpoint"
     return ""
 
@@ -107,7 +111,7 @@ def _misfits(misfits: Sequence[tuple[Parameter, Entry]], checkpoint: Checkpoint)
 
 
 def _limited(notes: list[Note], total: int) -> list[Note]:
-    return notes if total <= MAX_LISTED else [*notes, Note(f"and {total - MAX_LISTED} more")]
+    return notes if total <= len(notes) else [*notes, Note(f"and {total - len(notes)} more")]
 
 
 def _conversions(found: Iterable[tuple[Parameter, Entry]]) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def test_a_program_of_weights_is_evaluated_not_emitted():
     graph = net.graph(y=net.builder.emit(Add(), net.inputs[0], scale, path="sum"))
     model = export(graph)
     assert [n.op_type for n in model.graph.node] == ["Add"]
-    assert [t.name for t in model.graph.initializer] == ["folded"]
+    assert [t.name for t in model.graph.initializer] == ["sum.b/folded"]
 
 
 def test_helper_nodes_on_constants_are_evaluated():

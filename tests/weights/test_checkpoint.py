@@ -120,7 +120,7 @@ def test_common_prefix_is_named(tmp_path):
 
 
 def test_a_model_with_folded_weights_is_named(tmp_path):
-    path = save(tmp_path, "onnx", {"stem.conv.weight#2": ARRAYS["stem.conv.weight"]})
+    path = save(tmp_path, "onnx", {"stem.conv.weight/folded": ARRAYS["stem.conv.weight"]})
     text = messages(lambda: WeightStore(parameters(), checkpoint=load_checkpoint(path)))
     assert "compile it with -O 0" in text
 
