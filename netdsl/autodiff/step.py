@@ -7,7 +7,7 @@ a gradient may read a weight after its update.) The learning rate and the random
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,7 @@ LEARNING_RATE = "learning_rate"
 SEED = "seed"
 SHARE = "gradient_share"  #: of a micro-batch in its group, where gradients are accumulated
 NEXT = "next/"
+GRADIENT = "gradient/"  #: inputs of `build_update`
 SCALAR = TensorType(DType.float32, ())
 
 
@@ -134,6 +135,26 @@ def _move_buffers(step: _Step, form: TrainingForm) -> None:
         new = form.updates.get(parameter.value)
         if new is not None:
             step.changed[parameter.name] = step.scale.kept_where_finite(new, parameter.value) if step.scale else new
+
+
+def build_update(graph: Graph, options: StepOptions, differentiable: Collection[str]) -> StepGraph:
+    """The part of the step after the gradients, for gradients that come from elsewhere: the inputs `gradient/NAME` for
+    each trained parameter of `differentiable`. Its inputs are otherwise those of the step that it uses, without the
+    batch; it has no results."""
+    step = _Step(graph, options, Extension(graph))
+    trained = [p for p in graph.parameters if p.name in options.trainable and p.name in differentiable]
+    gradients = {p.name: step.scalar(f"{GRADIENT}{p.name}", p.value.type) for p in trained}
+    given = tuple(gradients.values())
+    share = step.scalar(SHARE, SCALAR) if options.phase != "only" else None
+    if share is not None:
+        gradients = _accumulate(step, gradients, share)
+    if options.phase in ("only", "last"):
+        _update(step, trained, gradients)
+    scalars = (step.rate, *([share] if share is not None else []))
+    inputs = (*given, *scalars, *(step.held[s.name] for s in step.state))
+    outputs = tuple(Output(NEXT + name, value) for name, value in step.changed.items())
+    whole = Graph(graph.name, inputs, outputs, tuple(step.extension.nodes), ())
+    return StepGraph(whole, (), tuple(step.state), ())
 
 
 def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[str, Value]:
