@@ -55,7 +55,8 @@ class StepOptions:
     `optimizer` and `arguments`: a name of `OPTIMIZERS` and all of its arguments. `clip_norm`: the largest L2 norm of
     all gradients together. `phase`: which part of a group of micro-batches the graph serves; "only" where nothing is
     accumulated. `precision`: of activations, see `precision.to_mixed`. `loss_scaling`: dynamic, for float16.
-    `recompute`: what the backward part computes again, see `recompute.dropped_values`. `trainable`: names of the parameters that this step trains.
+    `recompute`: what the backward part computes again, see `recompute.dropped_values`. `trainable`: names of the
+    parameters that this step trains.
     """
 
     optimizer: str

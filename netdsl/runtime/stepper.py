@@ -127,7 +127,8 @@ class Stepper:
         inputs = [i.name for i in self._session.get_inputs()]
         outputs = {o.name: o for o in self._session.get_outputs()}
         self._held = [name for name in inputs if name in state]
-        self._given = [name for name in inputs if name not in state]
+        #: inputs that are not state
+        self.given = tuple(name for name in inputs if name not in state)
         self.changed = tuple(name.removeprefix(NEXT) for name in outputs if name.startswith(NEXT))
         self._group = state.group(self.changed) if self.changed else None
         #: results of fixed shape have memory of their own, in which the caller finds them
@@ -158,7 +159,7 @@ class Stepper:
         """One run: the results by name, which hold until the next; the state moves on where the model changes it.
         Raises DiagnosticError where the runtime fails."""
         binding = self._binding()
-        for name in self._given:
+        for name in self.given:
             binding.bind_cpu_input(name, np.asarray(inputs[name], order="C"))
         try:
             self._session.run_with_iobinding(binding)

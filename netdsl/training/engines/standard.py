@@ -7,8 +7,9 @@ phase of a group of accumulated batches and each set of trained parameters, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +22,38 @@ from netdsl.training.engines.base import Phase, StepResult
 from netdsl.training.engines.overflow import OverflowSearch
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
 from netdsl.weights.sizes import static_shape
+
+
+class HeldState(Protocol):
+    """What the engine asks of a `DeviceState`, which may live in another process."""
+
+    @property
+    def device(self) -> Literal["cuda", "cpu"]: ...
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def add(self, arrays: Mapping[str, NDArrayAny], changed: Iterable[str] = ()) -> None: ...
+
+    def remove(self, names: Iterable[str]) -> None: ...
+
+    def set(self, arrays: Mapping[str, NDArrayAny]) -> None: ...
+
+    def arrays(self) -> dict[str, NDArrayAny]: ...
+
+    def current(self, name: str) -> Any: ...
+
+    def following(self, name: str) -> Any: ...
+
+
+class Runner(Protocol):
+    """What the engine asks of a `Stepper`."""
+
+    @property
+    def changed(self) -> tuple[str, ...]: ...
+
+    def run(self, inputs: Mapping[str, NDArrayAny]) -> dict[str, NDArrayAny]: ...
 
 
 class StandardEngine:
@@ -43,15 +76,20 @@ class StandardEngine:
     ) -> None:
         self.weights: dict[str, TensorType] = {p.name: p.value.type for p in graph.parameters}
         self.trainable = trainable_names(graph)
-        self._state = DeviceState({name: weights[name] for name in self.weights}, device=device)
-        target = Target(self._state.device, threads or os.cpu_count() or 1)
-        self._models = RecipeModels(recipe, graph, target)
+        self._state = self._open({name: weights[name] for name in self.weights}, device)
+        self._models = self._models_for(recipe, graph, Target(self._state.device, threads or os.cpu_count() or 1))
         self._threads = threads
         self._trained = frozenset(self.trainable)
-        self._steppers: dict[str, Stepper] = {}
-        self._last: Stepper | None = None
+        self._steppers: dict[str, Runner] = {}
+        self._last: Runner | None = None
         #: state that was loaded and that no model has asked for yet
         self._waiting: dict[str, NDArrayAny] = {}
+
+    def _open(self, arrays: Mapping[str, NDArrayAny], device: str) -> HeldState:
+        return DeviceState(arrays, device=device)
+
+    def _models_for(self, recipe: Recipe, graph: Graph, target: Target) -> RecipeModels:
+        return RecipeModels(recipe, graph, target)
 
     @property
     def device(self) -> str:
@@ -76,7 +114,7 @@ class StandardEngine:
             stepper = self._steppers["evaluation"] = self._stepper(self._models.evaluation(), alone=False)
         return _result(stepper.run(batch))
 
-    def _built(self, phase: Phase) -> Stepper:
+    def _built(self, phase: Phase) -> Runner:
         """The stepper of a phase; the state that it needs and that is not there yet begins here."""
         model = self._models.step(self._trained, phase)
         new = {s.name: s for s in model.step.state if s.name not in self._state}
@@ -95,7 +133,8 @@ class StandardEngine:
         waiting = self._waiting.pop(name, None)
         return np.zeros(static_shape(value.type), value.dtype.numpy) if waiting is None else waiting
 
-    def _stepper(self, model: StepModel, *, alone: bool) -> Stepper:
+    def _stepper(self, model: StepModel, *, alone: bool) -> Runner:
+        assert isinstance(self._state, DeviceState)
         results = [o.name for o in model.graph.outputs if not o.name.startswith(NEXT)]
         return Stepper(model.proto.SerializeToString(), self._state, results, self._threads, spinning=alone)
 

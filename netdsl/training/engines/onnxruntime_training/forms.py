@@ -195,6 +195,8 @@ def _avg_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
         cut = [d for s, k in zip(node.output.shape[2:], op.kernel, strict=True) for d in (s, k)]
         blocks = g.reshape(cx, x, (*x.shape[:2], *cut))
         return (g.mean(cx, blocks, range(3, blocks.rank, 2)),)
+    if op.ceil and not all(isinstance(d, int) for d in x.shape[2:]):
+        raise Refused("with ceil=true over axes of symbolic size")
     for i in range(x.rank - 2):
         one = slice(i, i + 1)
         padding = op.padding if op.padding == "same" else op.padding[one]

@@ -84,7 +84,7 @@ class Server:
             message.blob("model"), self._state, about["results"], about["threads"], spinning=about["spinning"]
         )
         self._steppers[about["key"]] = stepper
-        return Message({"changed": list(stepper.changed)})
+        return Message({"changed": list(stepper.changed), "given": list(stepper.given)})
 
     def run(self, message: Message) -> Message:
         """One run of a model."""

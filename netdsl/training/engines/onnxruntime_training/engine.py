@@ -1,0 +1,84 @@
+"""The engine onnxruntime-training: the standard engine's state machine around models that another process runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from netdsl.diagnostics import DiagnosticError, error
+from netdsl.ir.graph import Graph
+from netdsl.ir.opdef import Target
+from netdsl.ir.recipe import Recipe
+from netdsl.ir.types import NDArrayAny
+from netdsl.runtime.session import EnvironmentLack
+from netdsl.training.engines.onnxruntime_training.environment import INSTALL, find_python
+from netdsl.training.engines.onnxruntime_training.models import EngineModels
+from netdsl.training.engines.onnxruntime_training.process import EngineProcess
+from netdsl.training.engines.onnxruntime_training.remote import RemoteState, RemoteStepper
+from netdsl.training.engines.onnxruntime_training.wire import blob
+from netdsl.training.engines.standard import HeldState, Runner, StandardEngine
+from netdsl.training.models import RecipeModels, StepModel, trainable_names
+
+NAME = "onnxruntime-training"
+
+
+class OrtTrainingEngine(StandardEngine):
+    """As `StandardEngine`, with the gradients of onnxruntime-training, in a process of its own that ends with this one.
+
+    Raises DiagnosticError, before anything is trained, for what the engine cannot do; EnvironmentLack where it is not
+    installed, its environment is broken or it lacks the device.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        graph: Graph,
+        weights: Mapping[str, NDArrayAny],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        check_recipe(recipe, graph)
+        self._process = EngineProcess(find_python(device), f"{INSTALL} makes it anew")
+        try:
+            super().__init__(recipe, graph, weights, device=device, threads=threads)
+        except BaseException:
+            self._process.close()
+            raise
+
+    def _open(self, arrays: Mapping[str, NDArrayAny], device: str) -> HeldState:
+        return RemoteState(self._process, arrays, device)
+
+    def _models_for(self, recipe: Recipe, graph: Graph, target: Target) -> RecipeModels:
+        return EngineModels(recipe, graph, target, differentiate=self._differentiate)
+
+    def _differentiate(self, model: bytes, trained: Sequence[str]) -> bytes:
+        return self._process.ask("gradients", {"model": blob(model)}, trained=list(trained)).blob("model")
+
+    def _stepper(self, model: StepModel, *, alone: bool) -> Runner:
+        assert isinstance(self._state, RemoteState)
+        results = list(model.step.results)
+        return RemoteStepper(model.proto.SerializeToString(), self._state, results, self._threads, spinning=alone)
+
+    def explain_overflow(self, batch: Mapping[str, NDArrayAny]) -> str:
+        try:
+            return super().explain_overflow(batch)
+        except EnvironmentLack:  # the search runs here, where there may be no ONNX Runtime
+            return ""
+
+    def close(self) -> None:
+        self._process.close()
+        self._steppers = {}
+
+
+def check_recipe(recipe: Recipe, graph: Graph) -> None:
+    """Raises DiagnosticError for what the engine cannot do, all of it together where it is operators."""
+    wrong = f"precision = {recipe.precision}" if recipe.precision != "float32" else "recompute" if recipe.recompute else ""
+    if wrong:
+        place = recipe.place
+        message = f"the engine onnxruntime-training does not have {wrong}"
+        span, path = (place.span, place.path) if place else (None, "")
+        help = "train with --engine standard, which has it, or leave it out"
+        raise DiagnosticError([error("engine-lacks-setting", message, span, path=path, help=help)])
+    EngineModels(recipe, graph).forward(frozenset(trainable_names(graph)))
