@@ -139,7 +139,9 @@ class StandardEngine:
         return Stepper(model.proto.SerializeToString(), self._state, results, self._threads, spinning=alone)
 
     def state(self) -> Mapping[str, NDArrayAny]:
-        return self._state.arrays() | self._waiting
+        held = self._state.arrays() | self._waiting
+        others = sorted(held.keys() - self.weights.keys())  # not in the order in which models were built
+        return {name: held[name] for name in (*self.weights, *others)}
 
     def load(self, state: Mapping[str, NDArrayAny]) -> None:
         self._forget_all(self._others())
