@@ -23,7 +23,8 @@ from netdsl.elaborate.values import (
     listed,
     plural,
 )
-from netdsl.ir.arguments import ArgumentError, ElementType, Kind, Param
+from netdsl.ir.arguments import ArgumentError, Axes, ElementType, Kind, Param, Shape
+from netdsl.ir.dims import Expr
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import Operator
@@ -236,7 +237,13 @@ def usage(op: Signed) -> str:
 
 def _too_many(op: Signed, names: tuple[str, ...], positional: list[Given]) -> BindError:
     message = f"{op.name} takes {plural(len(names), 'argument')} at most, found {len(positional)}"
-    return BindError(message, given=positional[len(names)], help=f"its arguments are {usage(op)}")
+    help = f"its arguments are {usage(op)}"
+    numbers = [g for g in positional if not isinstance(g.value, Value)]
+    if all(isinstance(g.value, int | Expr) and g.span and "\n" not in g.span.text for g in numbers):
+        items = ", ".join(g.span.text for g in numbers if g.span)
+        if len(names) > 1 and isinstance(op.signature[1].kind, Shape | Axes):
+            help = f"write {names[1]} as one list: {op.name}({names[0]}, [{items}])"
+    return BindError(message, given=positional[len(names)], help=help)
 
 
 def _unknown(callee: str, name: str, names: Sequence[str], span: Span) -> BindError:

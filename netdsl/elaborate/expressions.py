@@ -95,7 +95,10 @@ class Expressions(Core):
         raise self._unknown(name, span, frame)
 
     def _unknown(self, name: str, span: Span, frame: Frame) -> Fault:
-        later = bound_in(frame.owner).get(name) if frame.owner else None
+        owner = frame.owner
+        later = bound_in(owner).get(name) if owner else None
+        if later is None and isinstance(owner, tree.Block | tree.Network | tree.Train):
+            later = next((p.name.span for p in owner.parameters if p.name.id == name), None)
         if later:
             where = "below" if later.start > span.start else "in a part that did not run"
             note = Note(f"it is bound only {where}", later)

@@ -257,6 +257,8 @@ class _Checker:
             return ()
         if isinstance(self.owner, tree.Block) and self._callers_name(name):
             return (f"a block does not see the names of its caller: make '{name}' a parameter",)
+        if isinstance(self.owner, tree.Block) and self._callers_symbol(name):
+            return ("a block does not see the symbols of its caller; a size of its own is x.shape[i]",)
         attribute = suggest(name, ATTRIBUTES)
         known = [*self.known, *self.everything, *self.module.entries]
         if attribute and not suggest(name, known):
@@ -265,6 +267,11 @@ class _Checker:
 
     def _callers_name(self, name: str) -> bool:
         return any(name in bound_in(n) or any(name == p.name.id for p in n.parameters) for n in self.module.networks)
+
+    def _callers_symbol(self, name: str) -> bool:
+        return any(
+            name == d.id for n in self.module.networks for i in bindings_of(n.body).inputs for d in dim_names(i.type)
+        )
 
     def _imported_name(self, node: tree.Attribute, base: tree.Name) -> None:
         value: Any = self.module.entries.get(base.id)

@@ -64,6 +64,12 @@ def _extremum(name: str) -> Callable[..., Any]:
         best = items[0]
         if len(items) == 1 and not isinstance(best, int | float | str | list | tuple | Expr):
             raise Refusal(f"{name} takes numbers, found {describe(best)}")
+        tensor = next((item for item in items if isinstance(item, Value)), None)
+        if tensor is not None:
+            raise Refusal(
+                f"{name} of a list takes plain values, found {describe(tensor)}",
+                help=f"element by element: {name}imum(a, b), or {name}imum(list)",
+            )
         for item in items[1:]:
             budget.step()
             best = _better(name, best, item, budget)

@@ -182,6 +182,8 @@ _EXPLANATIONS = (
     explain_statements.double_equals,
     explain_statements.item_assignment,
     explain_statements.expression_statement,
+    explain_statements.name_of_no_step,
+    explain_statements.output_list,
     explain_statements.header,
     explain_statements.type_brackets,
     explain_statements.missing_equals,

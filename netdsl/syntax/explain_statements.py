@@ -254,6 +254,26 @@ def _side_by_side(context: Context, statement: Sequence[object]) -> Diagnostic |
     return None
 
 
+def name_of_no_step(context: Context) -> Diagnostic | None:
+    """`y = f(x) as name`: only a step of a chain has a name of its own."""
+    if context.token.type != "AS" or not context.can_follow("ARROW"):
+        return None
+    name = context.after.text if is_name(context.after) else "name"
+    message = "'as' names the layer of a chain's step, and there is no '->' before it"
+    return context.error(message, help=f"write 'x -> f(…) as {name}'")
+
+
+def output_list(context: Context) -> Diagnostic | None:
+    """`output a, b = f(x)`."""
+    statement = context.statement()
+    first = statement[0] if statement and isinstance(statement[0], Token) else None
+    if first is None or first.type != "OUTPUT" or context.token.type != "EQUAL" or context.can_follow("EQUAL"):
+        return None
+    names = context.text(first.end, context.before.end).strip() if context.before else ""
+    help = f"write '{names} = …' and then 'output {names}'"
+    return context.error("several outputs are named without a value", help=help)
+
+
 def header(context: Context) -> Diagnostic | None:
     """A definition's or loop's header that lacks a part."""
     statement, token = context.statement(), context.token
