@@ -1,0 +1,92 @@
+"""Every example with a recipe trains through the real command line, on the data that its script writes: LeNet-5 in
+full, the others at a small size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
+NETDSL = [sys.executable, "-m", "netdsl"]
+
+
+def run(*arguments: str | Path) -> str:
+    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for script in sorted((EXAMPLES / "data").glob("*.py")):
+        run(sys.executable, script, folder)
+    return folder
+
+
+def trained(name: str, data: Path, held_out: Path, checkpoint: Path, *options: str) -> dict[str, Any]:
+    """Trains an example and evaluates its checkpoint on the held-out data."""
+    network = EXAMPLES / f"{name}.net"
+    machine = ["--device", "cpu", "--threads", "1"]
+    run(*NETDSL, "train", network, "--data", data, "--val", held_out, "-o", checkpoint, *machine, *options)
+    found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
+    numbers: dict[str, Any] = json.loads(found)
+    last = json.loads((checkpoint.with_suffix(".run") / "metrics.jsonl").read_text().splitlines()[-1])
+    assert numbers["loss"] == pytest.approx(last["val"]["loss"])
+    return numbers
+
+
+def test_lenet5_reads_the_digits(data: Path, tmp_path: Path) -> None:
+    """At least 98.5 % of a held-out tenth, at the recipe's own seed and length."""
+    with np.load(data / "digits_train.npz") as train, np.load(data / "digits_test.npz") as test:
+        assert len(test["label"]) == 179 and len(train["label"]) == 5 * (1797 - 179)
+    found = trained("lenet5", data / "digits_train.npz", data / "digits_test.npz", tmp_path / "lenet5.safetensors")
+    assert found["metrics"]["accuracy"] >= 0.985
+
+
+def test_resnet_with_batch_norm_reads_the_digits(data: Path, tmp_path: Path) -> None:
+    train, test = data / "digits8_train.npz", data / "digits8_test.npz"
+    found = trained("resnet_digits", train, test, tmp_path / "r.safetensors", "--epochs", "5")
+    assert found["metrics"]["accuracy"] >= 0.97
+
+
+def test_unet_removes_noise(data: Path, tmp_path: Path) -> None:
+    """A few epochs on small squares already leave less than two thirds of the noise's deviation of 0.1."""
+    small = {}
+    for part, count in (("train", 96), ("test", 16)):
+        small[part] = tmp_path / f"{part}.npz"
+        with np.load(data / f"photos_{part}.npz") as arrays:
+            every = len(arrays["image"]) // count
+            np.savez(small[part], **{name: arrays[name][::every, :, :32, :32] for name in arrays.files})
+            noise = arrays["image"] - arrays["clean"]
+            assert np.sqrt((noise**2).mean()) == pytest.approx(0.1, rel=0.01)
+    options = ["--epochs", "10", "--batch", "4"]
+    found = trained("unet_denoise", small["train"], small["test"], tmp_path / "u.safetensors", *options)
+    assert found["metrics"]["error"] < 0.066
+
+
+def test_autoencoder_restores_digits(data: Path, tmp_path: Path) -> None:
+    """Better than eight principal components would: their error on the test set is 0.155."""
+    train, test = data / "digits8_train.npz", data / "digits8_test.npz"
+    with np.load(train) as arrays, np.load(test) as held:
+        known, new = (a["image"].reshape(len(a["image"]), 64).astype(np.float64) for a in (arrays, held))
+    mean = known.mean(0)
+    axes = np.linalg.svd(known - mean, full_matrices=False)[2][:8]
+    linear = float(np.sqrt((((new - mean) - (new - mean) @ axes.T @ axes) ** 2).mean()))
+    found = trained("autoencoder", train, test, tmp_path / "a.safetensors", "--epochs", "30")
+    assert found["metrics"]["error"] < linear
+
+
+def test_regression_on_the_diabetes_table(data: Path, tmp_path: Path) -> None:
+    """Better than the mean by far, and about as good as linear regression (whose error is 57)."""
+    train, test = data / "diabetes_train.csv", data / "diabetes_test.csv"
+    truth = np.loadtxt(test, delimiter=",", skiprows=1)[:, -1]
+    found = trained("diabetes", train, test, tmp_path / "d.safetensors")
+    assert found["metrics"]["error"] < 0.82 * truth.std()
