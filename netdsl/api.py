@@ -17,6 +17,7 @@ from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto, write_model
 from netdsl.onnx.precision import to_precision
 from netdsl.passes import RewriteLog, optimize
+from netdsl.passes.equal_weights import EqualWeights
 from netdsl.report.formats import as_object
 from netdsl.report.model import analyse
 from netdsl.runtime.session import Session
@@ -175,7 +176,8 @@ def _compile(
     store = WeightStore(made.graph.parameters, seed=seed, checkpoint=checkpoint)
     log = RewriteLog()
     dtype = DType(precision)
-    graph = to_precision(optimize(made.graph, level, log), dtype)
+    graph = EqualWeights(store).run(made.graph, log) if level == 2 else made.graph
+    graph = to_precision(optimize(graph, level, log), dtype)
     return Model(made.graph, graph, store, opset, dtype, log, made.warnings)
 
 

@@ -17,8 +17,13 @@ from netdsl.cli.summary import explanation, summary
 from netdsl.diagnostics import nearest
 from netdsl.ir.graph import Graph
 from netdsl.ir.text import print_graph
+from netdsl.ir.types import DType
 from netdsl.passes import PASSES, PIPELINES, optimize
 
+BFLOAT16 = (
+    "note: ONNX Runtime's CPU kernels know few operators in bfloat16: the others widen to float32 and back,"
+    " which is slower than float32 on a CPU"
+)
 LARGE = 200_000_000  # bytes of weights whose writing is worth a line of progress
 
 
@@ -72,6 +77,8 @@ def command(console: Console, /, source: str, output: str | None, **options: Any
     console.warnings(model.warnings)
     for note in model.store.notes:
         console.message(f"{options['weights']}: {note}")
+    if options["precision"] == "bfloat16":
+        console.message(BFLOAT16)
     _print(console, model, options)
     if options["verify"] and not _verified(console, model):
         return 1
@@ -161,6 +168,11 @@ def _verified(console: Console, model: api.Model) -> bool:
         found = model.verify()
     if found.ok:
         console.message(f"verified: {found}")
-    else:
+    elif model.precision is DType.float32:
         console.error(f"the rewrites changed the outputs, so nothing was written: {found}; please report it")
+    else:
+        console.error(
+            f"{model.precision} is too coarse for this network, so nothing was written: {found}; "
+            "without --verify it is written all the same"
+        )
     return bool(found.ok)
