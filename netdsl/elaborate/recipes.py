@@ -204,7 +204,7 @@ class Recipes(Statements):
         for name, example in (("loss", "cross_entropy(logits, label)"), ("optimizer", "sgd(lr=0.1, momentum=0.9)")):
             if name not in run.spans:
                 span, help = run.node.network.span, f"write {name} = {example}"
-                self.report(self.fault("setting", f"the recipe has no {name}", span, help=help))
+                self.report(self.fault(f"no-{name}", f"the recipe has no {name}", span, help=help))
 
     def _check_unread(self, run: RecipeRun) -> None:
         """A name that is bound and never read is a setting misspelt."""
@@ -260,7 +260,7 @@ def _settings_among(node: tree.Assign | tree.AugAssign | tree.For) -> list[tree.
 
 
 def _read_names(body: tree.Body) -> set[str]:
-    """Names that an expression of the body reads."""
+    """Names that an expression of the body reads, and those of chains' steps: they name layers, too."""
     from_expressions: set[str] = set()
     pending: list[Any] = [body]
     while pending:
@@ -269,6 +269,8 @@ def _read_names(body: tree.Body) -> set[str]:
             from_expressions.add(node.id)
         elif isinstance(node, tree.AugAssign):
             from_expressions.add(node.target.id)
+        elif isinstance(node, tree.Chain):
+            from_expressions |= {step.label.id for step in node.steps if step.label}
         pending += list(tree_children(node))
     return from_expressions
 

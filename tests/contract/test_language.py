@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def numbers(body: str, **settings: object) -> NDArrayAny:
 
 
 # Expressions in `x` = [[1, -2, 3]] and what they are; booleans and plain values are cast where they meet `x`.
-VALUES: list[tuple[str, object]] = [
+VALUES: list[tuple[str, Any]] = [
     ("x // 2", [[0, -1, 1]]),
     ("x % 2", [[1, 0, 1]]),
     ("-x ** 2", [[-1, -4, -9]]),
@@ -99,7 +101,7 @@ VALUES: list[tuple[str, object]] = [
 
 
 @pytest.mark.parametrize(("expression", "expected"), VALUES, ids=[v for v, _ in VALUES])
-def test_value(expression: str, expected: object) -> None:
+def test_value(expression: str, expected: Any) -> None:
     if expected is None:
         with pytest.raises(DiagnosticError, match="no trainable parameter"):
             numbers(f"output y = {expression}")
@@ -128,7 +130,7 @@ STATEMENTS = [
 
 @pytest.mark.parametrize(("body", "expected"), STATEMENTS, ids=[b for b, _ in STATEMENTS])
 def test_statements(body: str, expected: float) -> None:
-    np.testing.assert_allclose(numbers(f"{body} output y = x * 0 + n"), [[expected] * 3])
+    np.testing.assert_allclose(numbers(f"{body} output y = x * 0 + n"), np.full((1, 3), expected))
 
 
 # Bodies of a network with `x: float32[N, 6, 8, 8]` and the type of its last output.
