@@ -28,6 +28,7 @@ COMMANDS = {
     "run": ("netdsl.cli.run", "Run a .net or .onnx model on arrays or pictures."),
     "train": ("netdsl.cli.train", "Train a recipe of a .net file; --resume goes on from the last checkpoint."),
     "eval": ("netdsl.cli.eval", "The loss and the metrics of a recipe on data."),
+    "engine": ("netdsl.cli.engine", "Install, list or remove training engines that need an environment of their own."),
     "report": ("netdsl.cli.report", "Parameters, MACs, FLOPs, memory and receptive field of a model."),
 }
 

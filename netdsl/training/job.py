@@ -15,12 +15,12 @@ from netdsl.ir.recipe import Recipe
 from netdsl.onnx.export import OPSET
 from netdsl.ops.batch_norm import BatchNorm
 from netdsl.ops.switchable_norm import SwitchableNorm
-from netdsl.runtime.session import EnvironmentLack
 from netdsl.source import SourceFile
 from netdsl.training.artifacts import write_artifacts
 from netdsl.training.checkpoint import versions
 from netdsl.training.data import Dataset, Wanted, open_data, split
 from netdsl.training.engines.base import Engine
+from netdsl.training.engines.onnxruntime_training.engine import OrtTrainingEngine
 from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.evaluation import Evaluation, evaluate
 from netdsl.training.initial import initial_weights, saved_weights
@@ -30,7 +30,6 @@ from netdsl.training.progress import Display, Silent
 from netdsl.training.run_folder import RunFolder
 
 ENGINES = ("standard", "onnxruntime-training")
-NO_ENGINE = "the engine onnxruntime-training is not part of this version of netdsl: use --engine standard"
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,10 @@ class Job:
 
     def engine(self, machine: Machine, weights: Mapping[str, Any] | None = None) -> Engine:
         """An engine that begins with those weights, by default the recipe's own. Raises EnvironmentLack."""
-        if machine.engine != "standard":
-            raise EnvironmentLack(NO_ENGINE)
         if weights is None:
             weights = initial_weights(self.recipe, self.graph, self.folder)
-        return StandardEngine(self.recipe, self.graph, weights, device=machine.device, threads=machine.threads)
+        kind = OrtTrainingEngine if machine.engine == "onnxruntime-training" else StandardEngine
+        return kind(self.recipe, self.graph, weights, device=machine.device, threads=machine.threads)
 
 
 def make_job(
@@ -138,6 +136,8 @@ def train_job(
     engine = job.engine(machine)
     folder = RunFolder.beside(checkpoint)
     try:
+        if isinstance(engine, StandardEngine):
+            engine.prepare()
         trainer = Trainer(
             job.recipe,
             engine,

@@ -11,7 +11,7 @@ from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ops import gradient_tools as g
 from netdsl.training.engines.onnxruntime_training.forms import FORMS, Form, Refused
 from netdsl.training.engines.onnxruntime_training.operators import StopGradient
-from netdsl.training.engines.onnxruntime_training.support import NATIVE, WINDOWS
+from netdsl.training.engines.onnxruntime_training.support import NATIVE
 from netdsl.training.engines.onnxruntime_training.transposed import conv, conv_transpose
 
 ALL_FORMS: dict[str, Form] = {**FORMS, "conv": conv, "conv_transpose": conv_transpose}
@@ -62,8 +62,6 @@ def engine_form(graph: Graph, trained: Collection[str]) -> Graph:
 def _made(cx: _Context, node: Node) -> tuple[Value, ...]:
     """The values that stand for a node's outputs. Raises Refused."""
     name = node.op.name
-    if name in WINDOWS and not all(isinstance(d, int) for d in node.inputs[0].shape[2:]):
-        raise Refused("over axes of symbolic size")
     form = ALL_FORMS.get(name)
     if form is not None:
         return form(cx, node)

@@ -20,6 +20,7 @@ from netdsl.ir.opdef import GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.activation import Clip, HardSigmoid, HardSwish, PRelu, Relu
+from netdsl.ops.along import TakeAlong
 from netdsl.ops.axis_matrix import transposed_along
 from netdsl.ops.batch_norm import BatchNorm, spread
 from netdsl.ops.batch_statistics import BatchNormTraining
@@ -32,14 +33,14 @@ from netdsl.ops.joining import Split
 from netdsl.ops.nll import SoftmaxNll
 from netdsl.ops.normalisation import LayerNorm
 from netdsl.ops.padding import Pad
-from netdsl.ops.pooling import AvgPool, AvgPoolMatrix
+from netdsl.ops.pooling import AvgPool, AvgPoolMatrix, MaxPool
 from netdsl.ops.rearrange import PixelShuffle, SpaceToDepth
 from netdsl.ops.reduction import CumSum
 from netdsl.ops.resize import Resize, ResizeMatrix
 from netdsl.ops.selection import Where
 from netdsl.ops.smooth import LogSoftmax
-from netdsl.ops.along import TakeAlong
 from netdsl.ops.unary import Sqrt
+from netdsl.ops.unpooling import MaxPoolIndices
 from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, StopGradient
 
 Form = Callable[[GradientContext, Node], tuple[Value, ...]]
@@ -206,6 +207,23 @@ def _avg_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return (x,)
 
 
+def _max_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """Over axes of symbolic size the engine's gradient crashes: there the largest elements are picked where they are."""
+    x = node.inputs[0]
+    if all(isinstance(d, int) for d in x.shape[2:]):
+        return itself(cx, node)
+    op = _op(node, MaxPool)
+    if op.ceil:
+        raise Refused("with ceil=true over axes of symbolic size")
+    if not op.fits and (op.padding != "same" or any(d > 1 for d in op.dilation)):
+        raise Refused("with this padding and dilation over axes of symbolic size")
+    places = MaxPoolIndices(op.kernel, op.stride, op.padding, op.dilation, op.ceil)
+    _, indices = cx.emit_all(places, stop(cx, x))
+    flat, picked = (g.reshape(cx, v, (*v.shape[:2], product(v.shape[2:]))) for v in (x, indices))
+    y = g.reshape(cx, cx.emit(TakeAlong(2), flat, picked), node.outputs[0].shape)
+    return (y, indices) if len(node.outputs) == 2 else (y,)
+
+
 def _adaptive_avg_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     (x,) = node.inputs
     for axis, size in enumerate(_op(node, AdaptiveAvgPool).size, start=2):
@@ -330,6 +348,8 @@ FORMS: Mapping[str, Form] = {
     "layer_norm": _layer_norm,
     "local_response_norm": _local_response_norm,
     "matmul": _matmul,
+    "max_pool": _max_pool,
+    "max_pool_indices": _max_pool,
     "pad": _pad,
     "pixel_shuffle": _pixel_shuffle,
     "prelu": _prelu,

@@ -49,7 +49,7 @@ class Server:
     def begin(self, message: Message) -> Message:
         """Empty state on a device."""
         self._steppers.clear()
-        self._state = DeviceState({}, device=message.about["device"])
+        self._state = _empty(message.about["device"])
         return Message({"device": self._state.device})
 
     def add(self, message: Message) -> Message:
@@ -96,6 +96,18 @@ class Server:
 
         generate.write(message.blob("model"), message.about)
         return Message({})
+
+
+def _empty(device: str) -> DeviceState:
+    """State on a device; for "auto" on the CPU, where the package has CUDA and the machine has not."""
+    try:
+        state = DeviceState({"probe": np.zeros(1, np.float32)}, device=device)
+        state.remove(["probe"])
+        return state
+    except Exception:
+        if device != "auto":
+            raise
+        return DeviceState({}, device="cpu")
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:

@@ -30,8 +30,6 @@ NATIVE = frozenset(
         "leaky_relu",
         "log",
         "log_softmax",
-        "max_pool",
-        "max_pool_indices",
         "max_unpool",
         "maximum",
         "mean",
@@ -62,6 +60,3 @@ NATIVE = frozenset(
         "variance",
     }
 )
-
-#: their gradients need the sizes of the spatial axes: with symbols the engine crashes
-WINDOWS = frozenset({"max_pool", "max_pool_indices"})
