@@ -169,8 +169,14 @@ class Recipes(Statements):
 
     def _unknown(self, name: str, span: Span, frame: Frame) -> Fault:
         recipe = self.recipe
-        if recipe is None or frame.owner is not recipe.node or name not in {*recipe.spans, *recipe.metric_spans}:
+        if recipe is None or frame.owner is not recipe.node:
             return super()._unknown(name, span, frame)
+        if name not in {*recipe.spans, *recipe.metric_spans}:
+            owner = next((setting for setting, table in TABLES.items() if name in table), None)
+            if owner is None:
+                return super()._unknown(name, span, frame)
+            help = f"write {'metric name' if owner == 'metric' else owner} = {name}(…)"
+            return self.fault("unknown-name", f"'{name}' has a meaning in '{owner}' only", span, help=help)
         what = "setting" if name in recipe.spans else "metric"
         message = f"'{name}' is a {what} of the recipe, which binds no name"
         help = f"bind the value to a name of its own first: n = …  {'metric ' * (what == 'metric')}{name} = n"
@@ -216,7 +222,7 @@ class Recipes(Statements):
         for name, span in bound.items():
             if name in NAMES or name in read or name in declared:
                 continue
-            help = did_you_mean(name, NAMES, f"settings are {', '.join(NAMES)}")
+            help = did_you_mean(name, NAMES, _argument_of(name) or f"settings are {', '.join(NAMES)}")
             message = f"'{name}' is no setting of a recipe, and nothing reads it"
             self.report(self.fault("unknown-setting", message, span, help=help))
 
@@ -242,9 +248,18 @@ class Recipes(Statements):
             monitor = value.arguments.get("monitor") if isinstance(value, ScheduleSpec) else value and value.monitor
             if monitor not in (None, *known):
                 message = f'{setting}: monitor is "loss" or a metric with one number, found {describe(monitor)}'
-                choices = f"there are {', '.join(known)}"
+                choices = f"what can be watched: {', '.join(known)}"
                 help = did_you_mean(monitor, known, choices) if isinstance(monitor, str) else choices
                 self.report(self.fault("setting", message, run.values[setting], help=help))
+
+
+def _argument_of(name: str) -> str:
+    """The help for a name that is no setting but an argument of one's functions."""
+    for setting, table in TABLES.items():
+        for function in table.values():
+            if isinstance(function, SettingFunction) and any(p.name == name for p in function.signature):
+                return f"it is an argument of '{setting}': {setting} = {function.name}({name}=…)"
+    return ""
 
 
 def _settings_among(node: tree.Assign | tree.AugAssign | tree.For) -> list[tree.Identifier]:

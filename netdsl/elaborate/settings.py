@@ -85,7 +85,7 @@ def _rules(value: Any) -> tuple[FreezeRule, ...]:
     items = [value] if isinstance(value, str) else value
     if isinstance(items, list | tuple) and all(map(_is_rule, items)):
         return tuple(FreezeRule(v) if isinstance(v, str) else FreezeRule(*v) for v in items)
-    raise ArgumentError('a pattern, a list of patterns, or patterns with epochs: [("stem.*", 5)]')
+    raise ArgumentError('a pattern, a list of patterns, or patterns with integers of epochs: [("stem.*", 5)]')
 
 
 def _is_rule(value: Any) -> bool:
