@@ -24,6 +24,7 @@ from netdsl.training.engines.onnxruntime_training.engine import OrtTrainingEngin
 from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.evaluation import Evaluation, evaluate
 from netdsl.training.initial import initial_weights, saved_weights
+from netdsl.training.loader import check_batches
 from netdsl.training.loop import Outcome, Trainer
 from netdsl.training.models import RecipeModels
 from netdsl.training.progress import Display, Silent
@@ -134,10 +135,11 @@ def train_job(
     if resume and not resumed:
         display.message(f"there is no {checkpoint} yet: the run begins")
     engine = job.engine(machine)
-    folder = RunFolder.beside(checkpoint)
     try:
         if isinstance(engine, StandardEngine):
             engine.prepare()
+        check_batches(train, job.recipe.batch, minimum_batch(job.graph))  # before there is a folder
+        folder = RunFolder.beside(checkpoint)
         trainer = Trainer(
             job.recipe,
             engine,

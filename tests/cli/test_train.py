@@ -19,6 +19,8 @@ from click.testing import CliRunner, Result
 
 import netdsl
 from netdsl.cli.main import command_line
+from netdsl.ir.opdef import NotDifferentiable
+from netdsl.ops import PRIMITIVES
 from netdsl.source import SourceFile
 from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.initial import initial_weights
@@ -233,6 +235,18 @@ def test_a_loss_that_is_not_finite_names_the_layer(folder: Path) -> None:
     write_data(Path("data.npz"), x=np.full((60, 4), 1e4, np.float32))
     one_message(train(), "the loss became", "boom (small.net:3:", "exp", "lower the learning rate")
     assert not Path("small.safetensors").exists()
+
+
+def test_an_operator_without_a_gradient(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said at its place, before anything is written."""
+
+    def none(*arguments: object) -> None:
+        raise NotDifferentiable
+
+    monkeypatch.setattr(PRIMITIVES["relu"], "gradient", none)
+    Path("small.net").write_text(NET.replace('freeze = "first.*"', 'freeze = "last.*"'))
+    one_message(train(), "small.net:3:", "relu has no gradient")
+    assert not Path("small.run").exists()
 
 
 @pytest.mark.parametrize(

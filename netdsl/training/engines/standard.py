@@ -20,6 +20,7 @@ from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
 from netdsl.training.engines.base import Phase, StepResult
 from netdsl.training.engines.overflow import OverflowSearch
+from netdsl.training.freezing import trainable_at
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
 from netdsl.weights.sizes import static_shape
 
@@ -84,6 +85,15 @@ class StandardEngine:
         self._last: Runner | None = None
         #: state that was loaded and that no model has asked for yet
         self._waiting: dict[str, NDArrayAny] = {}
+        self._prepared: dict[tuple[frozenset[str], Phase], StepModel] = {}
+
+    def prepare(self) -> None:
+        """Builds the step that ends a group in the first epoch, before anything of a run is written. Raises
+        DiagnosticError where an operator has no gradient."""
+        recipe = self._models.recipe
+        trained = trainable_at(recipe, self.trainable, 0)
+        phase: Phase = "only" if recipe.accumulate == 1 else "last"
+        self._prepared[trained, phase] = self._models.step(trained, phase)
 
     def _open(self, arrays: Mapping[str, NDArrayAny], device: str) -> HeldState:
         return DeviceState(arrays, device=device)
@@ -116,7 +126,7 @@ class StandardEngine:
 
     def _built(self, phase: Phase) -> Runner:
         """The stepper of a phase; the state that it needs and that is not there yet begins here."""
-        model = self._models.step(self._trained, phase)
+        model = self._prepared.pop((self._trained, phase), None) or self._models.step(self._trained, phase)
         new = {s.name: s for s in model.step.state if s.name not in self._state}
         arrays = {name: self._waiting.pop(name, None) for name in new}
         begun = {name: initial_value(new[name]) if array is None else array for name, array in arrays.items()}
