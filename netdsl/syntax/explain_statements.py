@@ -248,7 +248,12 @@ def _side_by_side(context: Context, statement: Sequence[object]) -> Diagnostic |
     if lacks_value:
         text = context.text(last.span.start, last.span.end)
         return context.error(f"expected '=' before '{span.text}'", span, help=f"write '{text} = {span.text}…'")
+    if last.span.text.split()[-1] == "lambda":
+        help = "write a call with holes, 'conv(_, 64, 3)', or a block"
+        return context.error("there is no 'lambda'", Span(context.source, last.span.end - 6, last.span.end), help=help)
     if isinstance(last, tree.Assign | tree.Constant | tree.Output | tree.Return | tree.AugAssign | tree.Shared):
+        if span.text == "is":
+            return context.error("there is no 'is'", span, help="write '==' to compare")
         help = "two values stand side by side: an operator, '->' or a bracket is missing between them"
         return context.error(f"expected the end of the statement, found '{span.text}'", span, help=help)
     return None

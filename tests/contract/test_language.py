@@ -223,6 +223,8 @@ REFUSED = [
     ("output y = x -> dropout(1.5)", "below 1", ""),
     ("output a, b = split(x, 2)", "several outputs", "a, b = …"),
     ("output y = x -> reshape(-1, 6)", "2 arguments at most", "reshape(x, [-1, 6])"),
+    ("f = lambda t: t output y = x", "there is no 'lambda'", "conv(_, 64, 3)"),
+    ("a = x is none output y = x", "there is no 'is'", "=="),
     ("a, b = [1, 2, 3] output y = x", "expected 2 values", "_"),
     ("a = 1 // 0 output y = x", "by zero", ""),
     ("a = 2 ** 5000 output y = x", "4,096 bits", ""),
