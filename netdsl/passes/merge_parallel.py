@@ -125,7 +125,7 @@ def _key(graph: Graph, node: Node) -> tuple[object, ...] | None:
     constants = graph.constants
     if x in constants or weight not in constants or any(v not in constants for v in bias):
         return None
-    if graph.uses(weight) > 1 or any(graph.uses(v) > 1 for v in bias):
+    if any(len(graph.users[v]) > 1 or v in graph.output_values for v in node.inputs[1:]):
         return None  # the weights are in the file for others too
     match node.op:
         case Conv(groups=1) as op:
