@@ -23,7 +23,7 @@ from netdsl.elaborate.values import (
     listed,
     plural,
 )
-from netdsl.ir.arguments import ArgumentError, Axes, ElementType, Kind, Param, Shape
+from netdsl.ir.arguments import ArgumentError, Axes, ElementType, InitializerKind, Kind, Param, Shape
 from netdsl.ir.dims import Expr
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
@@ -165,7 +165,7 @@ def _wrong_kind(
         helps = _tensor_help(op, arguments, found) or helps
     elif isinstance(value, Value) and not param.kind.is_tensor:
         helps = _value_help(op, param, found) or helps
-    if isinstance(value, InitializerFunction):
+    if isinstance(value, InitializerFunction) and isinstance(param.kind, InitializerKind):
         first = Initializer.SIGNATURES[value.name][0][0]
         helps = [f"write {value.name}({first})"]
     if isinstance(param.kind, ElementType) and isinstance(value, PlainFunction):
