@@ -141,11 +141,14 @@ def export_training(
     weights: File | None = None,
     seed: int | None = None,
     opset: int = 21,
+    engine: str = "standard",
 ) -> list[Path]:
     """Writes the recipe's training step as ONNX models, with the initial state, their documentation and two example
     programs (see `netdsl.training.artifacts`); returns the files.
 
-    `weights` is a checkpoint to begin with; without it the weights are the recipe's. Errors are those of `train`.
+    `weights` is a checkpoint to begin with; without it the weights are the recipe's. `engine="onnxruntime-training"`
+    writes that engine's own artefacts, of opset 17. Errors are those of `train`.
     """
     job = make_job(read_source(fspath(source)), label=recipe, network=network, settings=set, seed=seed)
-    return export_job(job, Path(folder), weights=Path(weights) if weights is not None else None, opset=opset)
+    initial = Path(weights) if weights is not None else None
+    return export_job(job, Path(folder), weights=initial, opset=opset, engine=engine)

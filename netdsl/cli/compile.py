@@ -48,6 +48,13 @@ LARGE = 200_000_000  # bytes of weights whose writing is worth a line of progres
     help="Write the recipe's training step there, with its evaluation, initial state and documentation.",
 )
 @click.option("--recipe", "label", metavar="LABEL", help="Which recipe, with --training.")
+@click.option(
+    "--engine",
+    type=click.Choice(["standard", "onnxruntime-training"]),
+    default="standard",
+    show_default=True,
+    help="Whose files to write, with --training: standard ONNX, or the artefacts of onnxruntime-training.",
+)
 @click.option("--print-ir", is_flag=True, help="Print the graph that is exported (with -O 0, as the program wrote it).")
 @click.option("--print-ir-after", metavar="PASS", help="Print the graph after that pass.")
 @click.option(
@@ -61,6 +68,8 @@ def command(console: Console, /, source: str, output: str | None, **options: Any
     began = time.perf_counter()
     if options["training"] is not None:
         return _training(console, source, output, options)
+    if options["engine"] != "standard":
+        raise click.UsageError("--engine says whose training files to write: it goes with --training DIR.")
     path = _output(source, output)
     _check_usage(options)
     with console.stage(f"compiling {source}"):
@@ -96,6 +105,8 @@ def _training(console: Console, source: str, output: str | None, options: dict[s
             raise click.UsageError(f"--training writes no model that --{flag.replace('_', '-')} could go with.")
     if output is not None:
         raise click.UsageError("--training DIR says where to write; -o goes without it.")
+    if options["engine"] != "standard" and _is_given("opset"):
+        raise click.UsageError(f"--engine {options['engine']} writes opset 17; --opset goes without it.")
     folder = Path(options["training"])
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(20, "is a file, not a directory to write to", str(folder))
@@ -109,6 +120,7 @@ def _training(console: Console, source: str, output: str | None, options: dict[s
             weights=options["weights"],
             seed=options["seed"] if _is_given("seed") else None,
             opset=options["opset"],
+            engine=options["engine"],
         )
     console.message("\n".join(f"{path}  {path.stat().st_size:,} bytes" for path in written))
     return 0

@@ -9,6 +9,7 @@ import click
 from netdsl.cli.console import Console
 from netdsl.cli.options import common
 from netdsl.training.engines.onnxruntime_training.environment import (
+    INSTALL,
     NAME,
     VARIANTS,
     VERSION,
@@ -61,7 +62,7 @@ def list_command(console: Console) -> int:
         else:
             where = {
                 "absent": "not installed",
-                "broken": f"broken, in {place.folder}: netdsl engine install {NAME} --device {place.variant} repairs it",
+                "broken": f"broken, in {place.folder}: {INSTALL} --device {place.variant} repairs it",
                 "installed": f"installed in {place.folder}",
             }[place.state]
         console.result(f"{NAME} {VERSION} ({place.variant}): {where}")

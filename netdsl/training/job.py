@@ -20,6 +20,7 @@ from netdsl.training.artifacts import write_artifacts
 from netdsl.training.checkpoint import versions
 from netdsl.training.data import Dataset, Wanted, open_data, split
 from netdsl.training.engines.base import Engine
+from netdsl.training.engines.onnxruntime_training.artefacts import write_artefacts
 from netdsl.training.engines.onnxruntime_training.engine import OrtTrainingEngine
 from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.evaluation import Evaluation, evaluate
@@ -209,12 +210,17 @@ def evaluate_job(
         engine.close()
 
 
-def export_job(job: Job, folder: Path, *, weights: Path | None = None, opset: int = OPSET) -> list[Path]:
-    """Writes the recipe's models with their initial state, drawn or of a checkpoint, and their documentation.
+def export_job(
+    job: Job, folder: Path, *, weights: Path | None = None, opset: int = OPSET, engine: str = "standard"
+) -> list[Path]:
+    """Writes the recipe's models with their initial state, drawn or of a checkpoint, and their documentation; or the
+    artefacts of another engine.
 
-    Raises DiagnosticError, OSError.
+    Raises DiagnosticError, OSError, EnvironmentLack.
     """
     arrays = saved_weights(job.graph, weights) if weights else initial_weights(job.recipe, job.graph, job.folder)
+    if engine != "standard":
+        return write_artefacts(job.recipe, job.graph, arrays, folder)
     return write_artifacts(RecipeModels(job.recipe, job.graph, opset=opset), arrays, folder)
 
 

@@ -1,4 +1,4 @@
-"""The engine's process, in the engine's environment: run as a script with the folder of netdsl's modules.
+"""The engine's process, in the engine's environment: run as a script.
 
 It is given its requests on standard input and answers on standard output; what libraries print goes to standard error.
 It ends with the process that started it.
@@ -7,7 +7,6 @@ It ends with the process that started it.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -33,16 +32,11 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _load_netdsl(folder: Path) -> None:
-    """Makes netdsl importable without its neighbours, which belong to another environment."""
-    spec = importlib.util.spec_from_file_location(
-        "netdsl", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} is not netdsl")
-    module = importlib.util.module_from_spec(spec)
+def _find_netdsl() -> None:
+    """Makes netdsl's modules importable without their neighbours, which belong to another environment."""
+    module = types.ModuleType("netdsl")
+    module.__path__ = [str(Path(__file__).parents[3])]
     sys.modules["netdsl"] = module
-    spec.loader.exec_module(module)
 
 
 def main() -> None:
@@ -53,7 +47,7 @@ def main() -> None:
     os.dup2(2, 1)
     for name in _NEED_TORCH:
         sys.modules[name] = types.ModuleType(name)
-    _load_netdsl(Path(sys.argv[1]))
+    _find_netdsl()
     server = importlib.import_module("netdsl.training.engines.onnxruntime_training.server")
     server.serve(sys.stdin.buffer, answers)
 

@@ -50,8 +50,8 @@ def join(model: ModelProto, parts: Cut) -> ModelProto:
     outputs = [o for o in model.graph.output if o.name not in kept]
     nodes = ordered([*model.graph.node, *parts.joints])
     for field, items in ((body.input, inputs), (body.output, outputs), (body.node, nodes)):
-        del field[:]  # type: ignore[attr-defined]  # protobuf's repeated fields
-        field.extend(items)  # type: ignore[attr-defined]
+        del field[:]
+        field.extend(items)
     return result
 
 

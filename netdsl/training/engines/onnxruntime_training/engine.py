@@ -74,7 +74,9 @@ class OrtTrainingEngine(StandardEngine):
 
 def check_recipe(recipe: Recipe, graph: Graph) -> None:
     """Raises DiagnosticError for what the engine cannot do, all of it together where it is operators."""
-    wrong = f"precision = {recipe.precision}" if recipe.precision != "float32" else "recompute" if recipe.recompute else ""
+    wrong = (
+        f"precision = {recipe.precision}" if recipe.precision != "float32" else "recompute" if recipe.recompute else ""
+    )
     if wrong:
         place = recipe.place
         message = f"the engine onnxruntime-training does not have {wrong}"

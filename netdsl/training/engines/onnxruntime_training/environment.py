@@ -58,7 +58,7 @@ class Environment:
 
     @property
     def state(self) -> Literal["installed", "broken", "absent"]:
-        """"broken": something is there that is not a whole environment."""
+        """ "broken": something is there that is not a whole environment."""
         if not self.folder.exists():
             return "absent"
         try:

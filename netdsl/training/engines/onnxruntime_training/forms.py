@@ -1,9 +1,9 @@
 """Decompositions: operators that onnxruntime-training does not differentiate, or not correctly, in operators that it
 does. Each takes the context and a node, and returns the values that stand for the node's outputs.
 
-Where nothing better is known an operator keeps its own form, through which no gradient passes, and a product of netdsl's
-derivative with `x - x` is added, through which it does: `stop(f(x)) + stop(f'(x)) * (x - stop(x))` has the value and
-the gradient of `f(x)` exactly.
+Where nothing better is known an operator keeps its own form, through which no gradient passes, and a product of
+netdsl's derivative with `x - x` is added, through which it does: `stop(f(x)) + stop(f'(x)) * (x - stop(x))` has the
+value and the gradient of `f(x)` exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.ops import gradient_tools as g
-from netdsl.ops.activation import Clip, HardSigmoid, HardSwish, PRelu, Relu
+from netdsl.ops.activation import Clip, HardSigmoid, Relu
 from netdsl.ops.along import TakeAlong
 from netdsl.ops.axis_matrix import transposed_along
 from netdsl.ops.batch_norm import BatchNorm, spread
@@ -75,7 +75,8 @@ class _All:
         self.emit, self.emit_all, self.constant, self.dimension = cx.emit, cx.emit_all, cx.constant, cx.dimension
 
     def wants(self, value: Value) -> bool:
-        return value.dtype.is_float
+        floats: bool = value.dtype.is_float
+        return floats
 
 
 def pointwise(cx: GradientContext, node: Node) -> tuple[Value, ...]:
@@ -92,9 +93,7 @@ def reduction(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return _linearised(cx, node, node, lambda x: g.total(cx, x, axes, keep))
 
 
-def _linearised(
-    cx: GradientContext, made: Node, asked: Node, collect: Callable[[Value], Value]
-) -> tuple[Value, ...]:
+def _linearised(cx: GradientContext, made: Node, asked: Node, collect: Callable[[Value], Value]) -> tuple[Value, ...]:
     exact = cx.emit(made.op, *made.inputs)
     again = Node(made.op, made.inputs, (exact,), made.path, made.place)
     slopes = made.op.gradient(_All(cx), again, g.ones_like(cx, exact))
@@ -151,10 +150,12 @@ def _normal(cx: GradientContext, x: Value, axes: Sequence[int], epsilon: float) 
 
 def _grouped(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     x, *affine = node.inputs
-    groups = node.op.groups if isinstance(node.op, GroupNorm) else x.shape[1]
+    op = node.op
+    assert isinstance(op, GroupNorm | InstanceNorm)
+    groups = op.groups if isinstance(op, GroupNorm) else x.shape[1]
     each = product(x.shape[1:]) // groups if isinstance(groups, int) else product(x.shape[2:])
     rows = g.reshape(cx, x, (x.shape[0], groups, each))
-    y = g.reshape(cx, _normal(cx, rows, (2,), _op(node, (GroupNorm, InstanceNorm)).epsilon), x.shape)  # type: ignore[arg-type, attr-defined]  # either
+    y = g.reshape(cx, _normal(cx, rows, (2,), op.epsilon), x.shape)
     if affine:
         y = g.add(cx, g.mul(cx, y, spread(cx, affine[0], x.rank)), spread(cx, affine[1], x.rank))
     return (y,)
@@ -208,7 +209,7 @@ def _avg_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
 
 
 def _max_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
-    """Over axes of symbolic size the engine's gradient crashes: there the largest elements are picked where they are."""
+    """Over axes of symbolic size the engine's gradient crashes: there the largest elements are gathered."""
     x = node.inputs[0]
     if all(isinstance(d, int) for d in x.shape[2:]):
         return itself(cx, node)

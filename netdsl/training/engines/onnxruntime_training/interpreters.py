@@ -61,7 +61,8 @@ def _folders() -> Iterator[Path]:
 
 def _version_of(path: Path) -> Version | None:
     try:
-        done = subprocess.run([str(path), "-I", "-c", _PROBE], capture_output=True, text=True, timeout=_PATIENCE)
+        command = [str(path), "-I", "-c", _PROBE]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
         major, minor = done.stdout.split()
         return int(major), int(minor)
     except (OSError, ValueError, subprocess.TimeoutExpired):

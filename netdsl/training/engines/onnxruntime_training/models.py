@@ -73,7 +73,9 @@ class EngineModels(RecipeModels):
         form = to_training(extension, self.graph.nodes, seed, frozenset(p.value for p in parameters))
         outputs = [Output(o.name, form.values.get(o.value, o.value)) for o in self.graph.outputs]
         outputs = [o for o in outputs if o.name in self.results]
-        outputs += [Output(NEXT + p.name, form.updates[p.value]) for p in self.graph.parameters if p.value in form.updates]
+        outputs += [
+            Output(NEXT + p.name, form.updates[p.value]) for p in self.graph.parameters if p.value in form.updates
+        ]
         inputs = (*self.graph.inputs, seed, *(p.value for p in self.graph.parameters))
         plain = run_passes(
             Graph(self.graph.name, inputs, tuple(outputs), tuple(extension.nodes), ()), TRAINING, RewriteLog()
@@ -100,7 +102,8 @@ class EngineModels(RecipeModels):
                     )
                 ]
             ) from None
-        return ModelProto.FromString(made)
+        model: ModelProto = ModelProto.FromString(made)
+        return model
 
 
 def _reached(graph: Graph, trained: frozenset[str]) -> tuple[str, ...]:

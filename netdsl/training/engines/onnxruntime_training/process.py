@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import netdsl
 from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.types import NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
 from netdsl.training.engines.onnxruntime_training import bootstrap
 from netdsl.training.engines.onnxruntime_training.wire import Closed, Message, receive, send
 
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 _GRACE = 5.0  # seconds that the process has to end by itself
 _SAID = 400  # characters of what it wrote last that a message shows
 GOES_ON = "the last checkpoint is whole: the same command with --resume goes on from it"
@@ -36,17 +36,18 @@ class EngineProcess:
 
     def __init__(self, python: Path, repair: str) -> None:
         """`repair` says how to get a working environment."""
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process
         own = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
         environment = dict(os.environ) if python == Path(sys.executable) else own
-        folder = Path(netdsl.__file__).parent
-        command = [str(python), "-P", "-u", str(Path(bootstrap.__file__)), str(folder)]
+        command = [str(python), "-P", "-u", str(Path(bootstrap.__file__))]
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
             )
         except OSError as reason:
-            raise EnvironmentLack(f"the engine's environment is broken: {reason.strerror}: {python}; {repair}") from None
+            raise EnvironmentLack(
+                f"the engine's environment is broken: {reason.strerror}: {python}; {repair}"
+            ) from None
         self._in = cast(BinaryIO, self._process.stdin)
         self._out = cast(BinaryIO, self._process.stdout)
         try:
@@ -116,4 +117,4 @@ def _ended(status: int) -> str:
         return f"ended with status {status}"
     number = -status
     name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-    return f"crashed ({name})" if name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL") else f"was killed ({name})"
+    return f"crashed ({name})" if name in _CRASHES else f"was killed ({name})"

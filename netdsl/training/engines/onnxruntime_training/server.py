@@ -74,7 +74,9 @@ class Server:
         if "before" not in message.about:
             return Message({}, self._state.arrays())
         before = set(message.about["before"])
-        values = {n: self._state.following(n) if n in before else self._state.current(n) for n in message.about["names"]}
+        values = {
+            n: self._state.following(n) if n in before else self._state.current(n) for n in message.about["names"]
+        }
         return Message({}, {name: np.array(value.numpy()) for name, value in values.items()})
 
     def load(self, message: Message) -> Message:

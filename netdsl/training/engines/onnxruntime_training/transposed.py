@@ -1,4 +1,4 @@
-"""Convolutions of this engine: `conv` with explicit pads, and `conv_transpose`, for which it has no gradient, by them."""
+"""Convolutions of this engine: `conv` with explicit pads, and by it `conv_transpose`, which has no gradient."""
 
 from __future__ import annotations
 
