@@ -12,6 +12,7 @@ from netdsl.diagnostics import Note
 from netdsl.elaborate.bindings import bindings_of, target_names
 from netdsl.elaborate.bindings import children as tree_children
 from netdsl.elaborate.calls import Site
+from netdsl.elaborate.class_ids import class_ids
 from netdsl.elaborate.faults import Fault
 from netdsl.elaborate.scope import Frame, LayerScope
 from netdsl.elaborate.settings import NAMES, SETTINGS, TABLES
@@ -22,7 +23,6 @@ from netdsl.ir.arguments import ArgumentError
 from netdsl.ir.graph import Graph, Value
 from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Recipe, ScheduleSpec
 from netdsl.ops.metric import MetricValue
-from netdsl.ops.nll import SoftmaxNll
 from netdsl.source import Span
 from netdsl.syntax import tree
 
@@ -194,12 +194,14 @@ class Recipes(Statements):
             self.builder.output(name, value)
         graph = self.builder.finish()
         settings = {name: value for name, value in run.settings.items() if value is not None}
+        classes, ignored = class_ids(graph, run.targets)
         recipe = Recipe(
             network=run.node.network.span.text,
             targets={name: value.type for name, value in run.targets.items()},
             label=run.node.label or "",
             metrics=tuple(run.metrics.values()),
-            classes=_classes(graph, run.targets),
+            classes=classes,
+            ignore=ignored,
             text=run.node.span.text,
             place=run.node.network.span.place,
             **{"optimizer": OptimizerSpec.of("sgd", {}), **settings},
@@ -288,18 +290,3 @@ def _read_names(body: tree.Body) -> set[str]:
             from_expressions |= {step.label.id for step in node.steps if step.label}
         pending += list(tree_children(node))
     return from_expressions
-
-
-def _classes(graph: Graph, targets: Mapping[str, Value]) -> dict[str, int]:
-    """The number of classes that a target's ids may have, where a cross-entropy says so."""
-    names = {value: name for name, value in targets.items()}
-    found = {}
-    for node in graph.nodes:
-        if isinstance(node.op, SoftmaxNll):
-            logits, ids = node.inputs
-            size = logits.shape[node.op.axis]
-            while ids not in names and ids in graph.producers and graph.producers[ids].inputs:
-                ids = graph.producers[ids].inputs[0]
-            if ids in names and isinstance(size, int):
-                found[names[ids]] = size
-    return found

@@ -50,6 +50,24 @@ def test_defaults() -> None:
     assert outputs(made) == {"logits": "float32[N, 10]", "loss": "float32[]"}
 
 
+CLASSES: list[tuple[str, dict[str, int], dict[str, int]]] = [
+    ("cross_entropy(logits, label)", {"label": 10}, {}),
+    ("cross_entropy(logits, cast(label, int32))", {"label": 10}, {}),
+    ("cross_entropy(logits, label, ignore=255)", {"label": 10}, {"label": 255}),
+    ("cross_entropy(logits, label, ignore=-1, label_smoothing=0.1)", {"label": 10}, {"label": -1}),
+    ("cross_entropy(logits, label, ignore=9) + cross_entropy(logits, label)", {"label": 10}, {}),
+    ("cross_entropy(logits[:, :5], label) + cross_entropy(logits, label)", {"label": 5}, {}),
+    ("cross_entropy(logits, label + 1)", {}, {}),
+    ("cross_entropy(logits, where(label > 3, label, 0))", {}, {}),
+]
+
+
+@pytest.mark.parametrize(("loss", "classes", "ignored"), CLASSES, ids=[c[0] for c in CLASSES])
+def test_ids_that_data_may_hold(loss: str, classes: dict[str, int], ignored: dict[str, int]) -> None:
+    recipe = recipe_of(f"{TARGET}{OPTIMIZER}loss = {loss}").recipe
+    assert (recipe.classes, recipe.ignore) == (classes, ignored)
+
+
 OPTIMIZERS = [
     ("sgd", "sgd", {}),
     ("sgd()", "sgd", {}),
