@@ -75,13 +75,13 @@ def test_the_top_help_imports_no_command():
     assert done.returncode == 0, done.stderr
 
 
-def test_help_is_fast():
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert netdsl("--help").returncode == 0
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.15
+def test_help_imports_nothing_heavy():
+    """What makes it answer at once (benchmarks/compile.py measures the time)."""
+    run = "command_line(['--help'], standalone_mode=False); print(*sys.modules)"
+    script = f"import sys; from netdsl.cli.main import command_line; {run}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"numpy", "onnx", "onnxruntime", "lark", "rich", "PIL", "safetensors"}
 
 
 def test_version():
