@@ -1,5 +1,5 @@
-"""Writes scikit-learn's diabetes table (Efron et al. 2004; 442 patients, ten measurements, the progression of the disease
-after a year) as two tables: `python examples/data/diabetes.py FOLDER`.
+"""Writes scikit-learn's diabetes table (Efron et al. 2004; 442 patients, ten measurements, the progression of the
+disease after a year) as two tables: `python examples/data/diabetes.py FOLDER`.
 
 `diabetes_train.csv` and `diabetes_test.csv`, every fifth patient in the latter. The measurements have mean 0 and
 deviation 1.

@@ -1,8 +1,8 @@
 """Writes a task of removing noise from scikit-learn's two photographs: `python examples/data/photos.py FOLDER`.
 
-`photos_train.npz` and `photos_test.npz` hold `image` and `clean`, both float32[N, 3, 64, 64] of 0 to 1: squares cut from
-the photographs at half their size, and the same with Gaussian noise of deviation 0.1. The test set is the right fifth of
-each photograph, which no training square touches.
+`photos_train.npz` and `photos_test.npz` hold `image` and `clean`, both float32[N, 3, 64, 64] of 0 to 1: squares cut
+from the photographs at half their size, and the same with Gaussian noise of deviation 0.1. The test set is the right
+fifth of each photograph, which no training square touches.
 """
 
 import sys

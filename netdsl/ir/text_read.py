@@ -82,7 +82,7 @@ class _Reader:
             else {}
         )
         made = self._make(op, attributes)
-        outputs = tuple(self._define(*r.children) for r in results.children)  # type: ignore[union-attr, arg-type]  # `result` rules
+        outputs = tuple(self._define(*r.children) for r in results.children)  # type: ignore[union-attr]  # `result` rules
         return Node(made, inputs, outputs, _name(path.children[0]) if path is not None else str(op), _place(place))
 
     def _output(self, name: Token, value: Token) -> Output:
@@ -125,7 +125,7 @@ def _text(node: Any) -> str:
 def _name(token: Any) -> str:
     """The name behind the sigil `%` or `@`."""
     text = str(token)[1:]
-    return json.loads(text) if text.startswith('"') else text  # type: ignore[no-any-return]  # JSON of a string
+    return json.loads(text) if text.startswith('"') else text
 
 
 def _place(tree: Any) -> Place | None:
