@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -11,7 +12,7 @@ from onnx import GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Expr, to_text
 from netdsl.ir.graph import Graph, Node, Value
-from netdsl.ir.opdef import Primitive, Target
+from netdsl.ir.opdef import Target
 from netdsl.ir.types import TensorType
 from netdsl.onnx.emit import CPU, ONNX_TYPES, NodeEmitter
 from netdsl.onnx.tensors import Tensor
@@ -79,7 +80,7 @@ class _Lowering:
         """A constant that a node is the first to read."""
         value = node.inputs[index]
         made = self._graph.producers.get(value)
-        label = value.name if made is None else f"{node.path}.{_operand_name(type(node.op), index)}{FOLDED}"
+        label = value.name if made is None else f"{node.path}.{_operand_name(type(node.op).evaluate, index)}{FOLDED}"
         name = self._of[value] = self._constant(value, label)
         return name
 
@@ -106,9 +107,9 @@ class _Lowering:
 
 
 @cache
-def _operand_name(op: type[Primitive], index: int) -> str:
-    """What an operator calls an operand: `weight`, `bias`."""
-    parameters = [p for p in signature(op.evaluate).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+def _operand_name(rule: Callable[..., object], index: int) -> str:
+    """What an operator's NumPy rule calls an operand: `weight`, `bias`."""
+    parameters = [p for p in signature(rule).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
     return parameters[index].name if index < len(parameters) else f"operand_{index}"
 
 

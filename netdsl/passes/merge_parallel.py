@@ -11,7 +11,9 @@ nothing is left to cut apart.
 MACs and weights stay as they are (a layer without a bias gets zeros where another has one). What falls is the number of
 nodes, each a kernel to be launched, and what is read, since the input is read once; what rises is what the split
 copies. It is done where nodes fall and the copies cost little against them or against the layers' own arithmetic, or
-where no node is saved but fewer bytes move.
+where no node is saved but fewer bytes move. (Measured in ONNX Runtime on one CPU core, where a node is cheap and
+activations are fused anyway: GoogLeNet 3 % slower, attention's three products 0 to 8 % slower. The gain is on devices
+where a kernel has to be launched.)
 """
 
 from __future__ import annotations
