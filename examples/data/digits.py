@@ -2,8 +2,8 @@
 
 - `digits_train.npz`, `digits_test.npz`: `image` float32[N, 1, 28, 28], MNIST's size (each of the 8 x 8 pixels becomes
   3 x 3 by bilinear interpolation, with a border of 2), and `label` int64[N]. Every tenth digit is held out. The
-  training set holds each of the others five times: as it is, and moved by a pixel along both diagonals, which is a third of a
-  pixel of the original.
+  training set holds each of the others five times: as it is, and moved by a pixel along both diagonals, which is a
+  third of a pixel of the original.
 - `digits8_train.npz`, `digits8_test.npz`: the same digits as they are, `image` float32[N, 1, 8, 8].
 """
 
