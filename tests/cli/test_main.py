@@ -55,9 +55,13 @@ def test_help_lists_every_command():
     assert all(name in result.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+SUBCOMMANDS = {"engine": ("install", "list", "remove")}
+WHOLE_COMMANDS = [f"{name} {sub}".strip() for name in COMMANDS for sub in SUBCOMMANDS.get(name, ("",))]
+
+
+@pytest.mark.parametrize("command", WHOLE_COMMANDS)
 def test_every_command_takes_help_quiet_and_color(command):
-    result = invoke(command, "--help")
+    result = invoke(*command.split(), "--help")
     assert result.exit_code == 0
     assert all(option in result.stdout for option in ("--help", "--quiet", "--color"))
     assert invoke(command, "--color", "sometimes").exit_code == 2
