@@ -40,21 +40,21 @@ class OrtTrainingEngine(StandardEngine):
         threads: int | None = None,
     ) -> None:
         check_recipe(recipe, graph)
-        self._process = EngineProcess(find_python(device), f"{INSTALL} makes it anew")
+        self.process = EngineProcess(find_python(device), f"{INSTALL} makes it anew")
         try:
             super().__init__(recipe, graph, weights, device=device, threads=threads)
         except BaseException:
-            self._process.close()
+            self.process.close()
             raise
 
     def _open(self, arrays: Mapping[str, NDArrayAny], device: str) -> HeldState:
-        return RemoteState(self._process, arrays, device)
+        return RemoteState(self.process, arrays, device)
 
     def _models_for(self, recipe: Recipe, graph: Graph, target: Target) -> RecipeModels:
         return EngineModels(recipe, graph, target, differentiate=self._differentiate)
 
     def _differentiate(self, model: bytes, trained: Sequence[str]) -> bytes:
-        return self._process.ask("gradients", {"model": blob(model)}, trained=list(trained)).blob("model")
+        return self.process.ask("gradients", {"model": blob(model)}, trained=list(trained)).blob("model")
 
     def _stepper(self, model: StepModel, *, alone: bool) -> Runner:
         assert isinstance(self._state, RemoteState)
@@ -68,7 +68,7 @@ class OrtTrainingEngine(StandardEngine):
             return ""
 
     def close(self) -> None:
-        self._process.close()
+        self.process.close()
         self._steppers = {}
 
 
