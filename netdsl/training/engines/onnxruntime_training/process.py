@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+if sys.platform == "linux":
+    import fcntl
+
 from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.types import NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
@@ -18,6 +22,7 @@ from netdsl.training.engines.onnxruntime_training import bootstrap
 from netdsl.training.engines.onnxruntime_training.wire import Closed, Message, receive, send
 
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+_PIPE = 1 << 20  # bytes
 _GRACE = 5.0  # seconds that the process has to end by itself
 _SAID = 400  # characters of what it wrote last that a message shows
 GOES_ON = "the last checkpoint is whole: the same command with --resume goes on from it"
@@ -49,6 +54,7 @@ class EngineProcess:
                 f"the engine's environment is broken: {reason.strerror}: {python}; {repair}"
             ) from None
         self._in = cast(BinaryIO, self._process.stdin)
+        _widen(self._in)
         self._out = cast(BinaryIO, self._process.stdout)
         try:
             self.about: Mapping[str, Any] = self.ask("hello").about
@@ -110,6 +116,13 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self.kill()
         self._log.close()
+
+
+def _widen(pipe: BinaryIO) -> None:
+    """Makes a pipe hold a batch, where the system can: else the two processes take turns over every 64 kB of it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the system's limit for a user is reached
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _ended(status: int) -> str:
