@@ -4,8 +4,8 @@
     python benchmarks/training_engines.py [--runs 3] [--threads 1] [--networks NAME …]
 
 The optimizer is SGD without momentum, the one that all three have. The bare loop is the package's Module and Optimizer
-over the artefacts that `netdsl compile --training` writes, in a process without netdsl. Each time is the least of the steps
-of all runs; the three take turns.
+over the artefacts that `netdsl compile --training` writes, in a process without netdsl. Each time is the least of the
+steps of all runs; the three take turns.
 """
 
 from __future__ import annotations
