@@ -25,6 +25,7 @@ import onnxruntime
 from onnx import ModelProto
 from training_cases import LOSSES, NETWORKS, OPTIMIZERS, STEPS, Network, loss_program
 
+from netdsl.autodiff.in_place import in_place_state
 from netdsl.autodiff.step import NEXT, StepGraph, StepOptions, build_step
 from netdsl.elaborate import ElaboratedRecipe, elaborate_recipe
 from netdsl.ir.dims import evaluate
@@ -93,7 +94,9 @@ def stepper_of(step: StepGraph, arrays: dict[str, Any], threads: int) -> Stepper
             parameter = Parameter(Value(tensor.name, tensor.type), tensor.initial)
             found = np.array(WeightStore([parameter]).array(parameter))
         state[tensor.name] = found
+    once = in_place_state(graph, NEXT)
     changed = [o.name.removeprefix(NEXT) for o in graph.outputs if o.name.startswith(NEXT)]
+    changed = [name for name in changed if name not in once]
     return Stepper(model.SerializeToString(), DeviceState(state, changed, "cpu"), step.results, threads)
 
 

@@ -21,7 +21,7 @@ NEXT = "next/"
 
 
 class DeviceState:
-    """Named tensors on a device. Those that models change have two buffers each."""
+    """Named tensors on a device. Those that models change have two buffers each, unless a model may overwrite them."""
 
     def __init__(self, arrays: Mapping[str, NDArrayAny], changed: Iterable[str] = (), device: str = "auto") -> None:
         """Raises EnvironmentLack without ONNX Runtime or the device."""
@@ -74,11 +74,14 @@ class DeviceState:
         return (self._parity & self._writers[name]).bit_count() & 1
 
     def current(self, name: str) -> Any:
-        return self._buffers[name][self._side(name)]
+        buffers = self._buffers[name]
+        return buffers[self._side(name)] if len(buffers) > 1 else buffers[0]
 
     def following(self, name: str) -> Any:
-        """The buffer that a model that changes the tensor writes to; until then, that of before its last change."""
-        return self._buffers[name][1 - self._side(name)]
+        """The buffer that a model that changes the tensor writes to; until then, that of before its last change. A
+        tensor with one buffer is overwritten."""
+        buffers = self._buffers[name]
+        return buffers[1 - self._side(name)] if len(buffers) > 1 else buffers[0]
 
     def advance(self, group: int) -> None:
         """Makes a group's written buffers the current ones."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto
 
-from netdsl.autodiff.step import Phase, StateTensor, StepGraph, StepOptions, build_evaluation, build_step
+from netdsl.autodiff.in_place import in_place_state
+from netdsl.autodiff.step import NEXT, Phase, StateTensor, StepGraph, StepOptions, build_evaluation, build_step
 from netdsl.ir.graph import Graph, Parameter, Value
 from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
@@ -25,11 +26,13 @@ _EVALUATION = (RemoveDropout(), *TRAINING)
 
 @dataclass(frozen=True)
 class StepModel:
-    """A model with what it reads and makes. `graph` is the one that was lowered."""
+    """A model with what it reads and makes. `graph` is the one that was lowered; `in_place` names the state that the
+    model may overwrite while it runs."""
 
     step: StepGraph
     graph: Graph
     proto: ModelProto
+    in_place: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class RecipeModels:
         """The step that trains those parameters. Raises DiagnosticError for an operator without a gradient."""
         step = build_step(self.graph, self.options(trainable, phase), self.results)
         graph = run_passes(step.graph, TRAINING, RewriteLog())
-        return StepModel(step, graph, self._lower(graph))
+        optimizer = {s.name for s in step.state if s.kind == "optimizer"}
+        return StepModel(step, graph, self._lower(graph), in_place_state(graph, NEXT) & optimizer)
 
     def evaluation(self) -> StepModel:
         """The loss and the statistics in inference mode."""

@@ -133,7 +133,7 @@ class StandardEngine:
         outputs = (o.name for o in model.graph.outputs)
         changed = [name.removeprefix(NEXT) for name in outputs if name.startswith(NEXT)]
         begun |= {n: self._unread(n, model) for n in changed if n not in begun and n not in self._state}
-        self._state.add(begun, changed)
+        self._state.add(begun, [name for name in changed if name not in model.in_place])
         stepper = self._steppers[phase] = self._stepper(model, alone=phase == "only")
         return stepper
 
