@@ -86,18 +86,18 @@ def drawn(value: Value, shape: list[int], kind: str, rng: np.random.Generator) -
 
 
 def stepper_of(step: StepGraph, arrays: dict[str, Any], threads: int) -> Stepper:
+    """Takes the weights out of `arrays`, one after the other."""
     graph, model = lowered(step, threads)
-    state = {}
+    once = in_place_state(graph, NEXT)
+    changed = {o.name.removeprefix(NEXT) for o in graph.outputs if o.name.startswith(NEXT)} - once
+    state = DeviceState({}, device="cpu")
     for tensor in step.state:
-        found = arrays.get(tensor.name)
+        found = arrays.pop(tensor.name, None)
         if found is None:
             parameter = Parameter(Value(tensor.name, tensor.type), tensor.initial)
             found = np.array(WeightStore([parameter]).array(parameter))
-        state[tensor.name] = found
-    once = in_place_state(graph, NEXT)
-    changed = [o.name.removeprefix(NEXT) for o in graph.outputs if o.name.startswith(NEXT)]
-    changed = [name for name in changed if name not in once]
-    return Stepper(model.SerializeToString(), DeviceState(state, changed, "cpu"), step.results, threads)
+        state.add({tensor.name: found}, changed & {tensor.name})
+    return Stepper(model.SerializeToString(), state, step.results, threads)
 
 
 def inputs_of(arrays: dict[str, Any], rate: float) -> dict[str, Any]:
