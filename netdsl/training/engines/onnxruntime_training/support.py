@@ -36,7 +36,6 @@ NATIVE = frozenset(
         "minimum",
         "mul",
         "neg",
-        "relu",
         "relu6",
         "reshape",
         "rms_norm",
