@@ -190,9 +190,12 @@ def test_what_it_cannot_do_is_refused_before_it_starts(monkeypatch: pytest.Monke
     assert any("--engine standard" in line for line in diagnostic.help)
 
 
-def test_precision_is_refused(tmp_path: Path) -> None:
+def test_precision_is_refused() -> None:
     with pytest.raises(DiagnosticError, match="does not have precision = bfloat16"):
         small(more='precision = "bfloat16"').engine(MACHINE)
+    text = UNABLE.replace("float32", "float64").replace("[:, :, ::-1]", "")
+    with pytest.raises(DiagnosticError, match="does not have float64 parameters, as before"):
+        job_of(text).engine(MACHINE)
 
 
 # Environments --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.graph import Graph
 from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
-from netdsl.ir.types import NDArrayAny
+from netdsl.ir.types import DType, NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
 from netdsl.training.engines.onnxruntime_training.environment import INSTALL, find_python
 from netdsl.training.engines.onnxruntime_training.models import EngineModels
@@ -74,9 +74,7 @@ class OrtTrainingEngine(StandardEngine):
 
 def check_recipe(recipe: Recipe, graph: Graph) -> None:
     """Raises DiagnosticError for what the engine cannot do, all of it together where it is operators."""
-    wrong = (
-        f"precision = {recipe.precision}" if recipe.precision != "float32" else "recompute" if recipe.recompute else ""
-    )
+    wrong = _lacking(recipe, graph)
     if wrong:
         place = recipe.place
         message = f"the engine onnxruntime-training does not have {wrong}"
@@ -84,3 +82,14 @@ def check_recipe(recipe: Recipe, graph: Graph) -> None:
         help = "train with --engine standard, which has it, or leave it out"
         raise DiagnosticError([error("engine-lacks-setting", message, span, path=path, help=help)])
     EngineModels(recipe, graph).forward(frozenset(trainable_names(graph)))
+
+
+def _lacking(recipe: Recipe, graph: Graph) -> str:
+    """What of a recipe the engine does not have; empty where it has all."""
+    if recipe.precision != "float32":
+        return f"precision = {recipe.precision}"
+    if recipe.recompute:
+        return "recompute"
+    floats = (p for p in graph.parameters if p.value.dtype.is_float)
+    other = next((p for p in floats if p.value.dtype is not DType.float32), None)
+    return f"{other.value.dtype} parameters, as {other.name} is" if other else ""
