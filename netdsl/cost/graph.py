@@ -11,7 +11,8 @@ Memory, in bytes, each value in storage of its own (views such as reshapes are c
   graph's order: a value lives from the node that makes it (inputs from the start) through the last node that reads it,
   outputs to the end; while a node runs, its operands and its results live.
 - `training_peak_bytes`: `weight_bytes`, a gradient for each trainable element, the inputs and all activations kept for
-  the backward pass, and a gradient for the largest of them. Optimizer state comes on top, by the optimizer.
+  the backward pass, and a gradient for the largest of them: an estimate for networks without a recipe. With one,
+  `autodiff.memory` goes through the step itself, optimizer state and recomputation included.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ another symbol it stays a formula in the symbols.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from netdsl.cost import for_one_item, graph_cost, node_cost, receptive_fields
@@ -74,10 +74,13 @@ class Report:
     state: tuple[Parameter, ...]
 
 
-def analyse(graph: Graph) -> Report:
-    """The report of a graph, best one as the program wrote it: rewrites merge layers."""
+def analyse(graph: Graph, training_peak: int | None = None) -> Report:
+    """The report of a graph, best one as the program wrote it: rewrites merge layers. `training_peak`: the memory of
+    its recipe's step, where there is one, instead of an estimate."""
     item = for_one_item(graph)
     cost = graph_cost(item)
+    if training_peak is not None:
+        cost = replace(cost, training_peak_bytes=training_peak)
     return Report(
         network=graph.name,
         inputs={v.name: v.type for v in graph.inputs},

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netdsl.autodiff.memory import step_peak_bytes
 from netdsl.autodiff.recompute import dropped_values
 from netdsl.diagnostics import DiagnosticError
 from netdsl.ir.build import GraphBuilder
@@ -164,3 +165,20 @@ def test_memory_falls() -> None:
     none, auto, everything = (measured(choice) for choice in ("none", "auto", "all"))
     assert auto < 0.75 * none
     assert everything < 0.65 * none
+
+
+def test_the_reported_peak_falls() -> None:
+    peaks = [step_peak_bytes(step_of(PLAIN.format(depth=14), recompute=c)) for c in ((), "auto", ("*",))]
+    none, auto, everything = (p for p in peaks if p is not None)
+    assert auto < 0.7 * none
+    assert everything < 0.6 * none
+
+
+def test_the_peak_counted_by_hand() -> None:
+    source = """network T { input x: float32[N, 100] output y = dense(x, 10, bias=false) -> exp -> reshape([N, 2, 5]) }
+    train T { loss = mean(y)  optimizer = sgd(0.1, momentum=0.9) }"""
+    weight, scalars = 4 * 1000, 4 + 8 + 4  # rate, seed, the step's number
+    state = 3 * weight + scalars + 400  # the weight twice, momentum once, the batch
+    peak = step_peak_bytes(step_of(source))
+    assert peak is not None
+    assert state + 2 * weight <= peak <= state + 2 * weight + 300  # gradient, momentum * 0.9; activations are small
