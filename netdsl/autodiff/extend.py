@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from netdsl.ir.build import NameSpace, make_node
 from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Graph, Node, Value
 from netdsl.ir.opdef import Primitive
-from netdsl.ir.types import Array, DType, NDArrayAny
-from netdsl.ops.constant import Cast, Constant, DimensionValue
+from netdsl.ir.types import DType, NDArrayAny
+from netdsl.ops.constant import Constant, emit_dimension
 from netdsl.source import Place
 
 
@@ -40,10 +38,7 @@ class Extension:
         return value
 
     def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value:
-        return self.emit(Constant(Array(np.asarray(value).astype(dtype.numpy))))
+        return self.emit(Constant.of(value, dtype))
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
-        if isinstance(dim, int):
-            return self.constant(dim, dtype)
-        value = self.emit(DimensionValue(dim))
-        return value if dtype is DType.int64 else self.emit(Cast(dtype), value)
+        return emit_dimension(self, dim, dtype)

@@ -95,11 +95,6 @@ class Tensor(Kind):
         raise ArgumentError("a tensor")
 
 
-class OptionalTensor(Tensor):
-    def convert(self, value: Any) -> Value | None:  # type: ignore[override]  # the default none stands for "absent"
-        return None if value is None else super().convert(value)
-
-
 class Operand(Kind):
     """A tensor, or a plain number or dimension that takes the other operand's element type."""
 
@@ -360,7 +355,6 @@ class Anything(Kind):
 
 
 TENSOR = Tensor("tensor")
-OPTIONAL_TENSOR = OptionalTensor("tensor or none")
 OPERAND = Operand("tensor or number")
 TENSORS = Tensors("tensors")
 OPERANDS = Operands("tensors or numbers")

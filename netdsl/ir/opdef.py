@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
-import numpy as np
-
 from netdsl.ir.arguments import Param
 from netdsl.ir.dims import Dim, Expr, substitute
 from netdsl.ir.graph import Node, Value
@@ -292,6 +290,3 @@ def normal_axis(op: str, axis: int, rank: int, argument: str = "axis") -> int:
     if -rank <= axis < rank:
         return axis % rank
     raise OpError(f"{op}: axis {axis} is out of range for a tensor of rank {rank}", argument=argument)
-
-
-Scalar = np.generic | float | int

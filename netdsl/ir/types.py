@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from netdsl.ir.dims import Dim, product, to_text
 
-type_names = ("float32", "float16", "bfloat16", "float64", "int8", "uint8", "int32", "int64", "bool")
-
 NDArrayAny = NDArray[np.generic]
 
 

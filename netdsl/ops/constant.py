@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -25,6 +25,11 @@ class Constant(Primitive):
     family: ClassVar[str] = "internal"
     reference: ClassVar[str] = "ONNX Constant"
     differentiable: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, value: NDArrayAny | float | int | bool, dtype: DType) -> Constant:
+        """A number or an array, converted to the element type."""
+        return cls(Array(np.asarray(value).astype(dtype.numpy)))
 
     def infer(self) -> TensorType:
         return TensorType(dtype_of(self.value.data), self.value.data.shape)
@@ -80,3 +85,19 @@ class Cast(Primitive):
 
     def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
         return (cx.emit(Cast(node.inputs[0].dtype), dy),)
+
+
+class NodeEmitting(Protocol):
+    """The part of every context that makes constants and nodes."""
+
+    def emit(self, op: Primitive, *inputs: Value) -> Value: ...
+
+    def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value: ...
+
+
+def emit_dimension(cx: NodeEmitting, dim: Dim, dtype: DType) -> Value:
+    """A dimension as a scalar: a constant, or its value when the model runs."""
+    if isinstance(dim, int):
+        return cx.constant(dim, dtype)
+    value = cx.emit(DimensionValue(dim))
+    return value if dtype is DType.int64 else cx.emit(Cast(dtype), value)

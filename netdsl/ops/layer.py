@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-import numpy as np
-
 from netdsl.diagnostics import nearest
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, to_text
 from netdsl.ir.graph import Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import OpError, Primitive
-from netdsl.ir.types import Array, DType, NDArrayAny
-from netdsl.ops.constant import Cast, Constant, DimensionValue
+from netdsl.ir.types import DType, NDArrayAny
+from netdsl.ops.constant import Constant, emit_dimension
 from netdsl.source import Place
 
 
@@ -64,11 +62,7 @@ class Layer:
         return self.builder.node(op, *inputs, path=self.path, place=self.place).outputs
 
     def constant(self, value: NDArrayAny | float | int | bool, dtype: DType) -> Value:
-        array = Array(np.asarray(value).astype(dtype.numpy))
-        return self.builder.emit(Constant(array), path=f"{self.path}.constant", place=self.place)
+        return self.builder.emit(Constant.of(value, dtype), path=f"{self.path}.constant", place=self.place)
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
-        if isinstance(dim, int):
-            return self.constant(dim, dtype)
-        value = self.emit(DimensionValue(dim))
-        return value if dtype is DType.int64 else self.emit(Cast(dtype), value)
+        return emit_dimension(self, dim, dtype)

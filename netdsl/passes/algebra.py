@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from netdsl.ir.dims import product
 from netdsl.ir.graph import Value
 from netdsl.ir.opdef import Primitive
-from netdsl.ir.types import Array, DType
+from netdsl.ir.types import DType
 from netdsl.ops.arithmetic import Add, Div, Mul, Sub
 from netdsl.ops.constant import Cast, Constant
 from netdsl.ops.dense import MatMul
@@ -46,7 +44,7 @@ class Algebra:
 
     def number(self, value: float, dtype: DType) -> Value:
         """A scalar."""
-        return self.emit(Constant(Array(np.asarray(value).astype(dtype.numpy))))
+        return self.emit(Constant.of(value, dtype))
 
     def add(self, a: Value, b: Value) -> Value:
         return self.emit(Add(), a, b)
