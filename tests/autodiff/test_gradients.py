@@ -27,6 +27,7 @@ WITHOUT_GRADIENT = {
     "equal",
     "greater",
     "greater_equal",
+    "inside",
     "less",
     "less_equal",
     "max_pool_gradient",
