@@ -1,7 +1,7 @@
 """Optimizers as graph arithmetic, each by PyTorch's definition (torch.optim, 2.x), state included.
 
 A rule gets a parameter, its gradient and its state, and returns their next values. `t` is the number of this step,
-from 1, as a float scalar.
+from 1, as a float scalar, counted since the parameter is trained.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class StepOptions:
     all gradients together. `phase`: which part of a group of micro-batches the graph serves; "only" where nothing is
     accumulated. `precision`: of activations, see `precision.to_mixed`. `loss_scaling`: dynamic, for float16.
     `recompute`: what the backward part computes again, see `recompute.dropped_values`. `trainable`: names of the
-    parameters that this step trains.
+    parameters that this step trains; `late`: of those that were not trained from the start, the epoch since when.
     """
 
     optimizer: str
@@ -67,6 +67,13 @@ class StepOptions:
     loss_scaling: bool = False
     precision: Precision = "float32"
     recompute: Choice = ()
+    late: Mapping[str, int] = field(default_factory=dict)
+
+
+def step_counter(epoch: int) -> str:
+    """The state that counts the updates of the parameters that are trained since an epoch. PyTorch counts for each
+    parameter; those that began together have the same count, and share it and what is computed from it."""
+    return f"optimizer/step_since_epoch_{epoch}" if epoch else "optimizer/step"
 
 
 @dataclass(frozen=True)
@@ -211,10 +218,12 @@ def _update(step: _Step, trained: Sequence[Parameter], gradients: dict[str, Valu
         step.changed |= step.scale.following(finite)
     gradients = _clip(step, gradients)
     step.extension.at("optimizer", None)
-    following = {"optimizer/step": step.a.add(step.hold("optimizer/step", SCALAR, ZEROS), 1.0)}
+    counters = {p.name: step_counter(step.options.late.get(p.name, 0)) for p in trained}
+    following = {n: step.a.add(step.hold(n, SCALAR, ZEROS), 1.0) for n in dict.fromkeys(counters.values())}
     for parameter in trained:
         if parameter.name in gradients:
-            following |= _updated(step, parameter, gradients[parameter.name], following["optimizer/step"])
+            count = following[counters[parameter.name]]
+            following |= _updated(step, parameter, gradients[parameter.name], count)
     if finite is not None:
         following = {name: step.a.where(finite, v, step.held[name]) for name, v in following.items()}
     step.changed |= following

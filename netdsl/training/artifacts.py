@@ -25,7 +25,7 @@ from netdsl.ir.recipe import METRICS
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.runtime.samples import choose_symbols
 from netdsl.training.artifact_examples import ExampleBatch, cpp_example, python_example
-from netdsl.training.freezing import trainable_at
+from netdsl.training.freezing import trained_since
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
 from netdsl.weights import save_safetensors
 
@@ -65,7 +65,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _steps(models: RecipeModels) -> Iterator[tuple[str, StepModel]]:
     """The models of a step by their files' names."""
-    trained = trainable_at(models.recipe, trainable_names(models.graph), 0)
+    trained = trained_since(models.recipe, trainable_names(models.graph), 0)
     yield STEP, models.step(trained)
     if models.recipe.accumulate > 1:
         yield "train_step_first.onnx", models.step(trained, "first")

@@ -24,7 +24,7 @@ from netdsl.training.data import Dataset
 from netdsl.training.data.faults import fault
 from netdsl.training.engines.base import Engine, Phase
 from netdsl.training.evaluation import Evaluation, Interrupted, evaluate, finite
-from netdsl.training.freezing import check_patterns, trainable_at
+from netdsl.training.freezing import check_patterns, trained_since
 from netdsl.training.loader import Batch, Loader, batch_bounds, check_batches
 from netdsl.training.metrics import Accumulator
 from netdsl.training.progress import Display, Numbers, Position, Silent, listed
@@ -88,7 +88,7 @@ class Trainer:
         self.schedule = make_schedule(recipe.schedule, recipe.optimizer.lr, Run(recipe.epochs, steps), mode)
         self.stopper = Stopper(recipe)
         self.progress = Progress(seed=recipe.seed, batches=len(self._bounds), items=len(train))
-        self._trained = frozenset(engine.trainable)
+        self._trained = dict.fromkeys(engine.trainable, 0)
         self._sums: Mapping[str, NDArrayAny] = {}
         self._record: dict[str, Any] = {}
         self._saved_at = monotonic()
@@ -157,7 +157,7 @@ class Trainer:
         return not interrupts.asked
 
     def _freeze(self) -> None:
-        trained = trainable_at(self.recipe, self.engine.trainable, self.progress.epoch)
+        trained = trained_since(self.recipe, self.engine.trainable, self.progress.epoch)
         if trained != self._trained:
             self.engine.rebuild(trained)
             self._trained = trained

@@ -6,7 +6,7 @@ netdsl appends its own update, which so may be any optimizer, with clipping, acc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto
@@ -51,11 +51,10 @@ class EngineModels(RecipeModels):
 
     differentiate: Differentiate = lambda model, trained: model
 
-    def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
-        names = frozenset(trainable)
-        forward = self.forward(names)
+    def step(self, trained: Mapping[str, int], phase: Phase = "only") -> StepModel:
+        forward = self.forward(frozenset(trained))
         gradients = self._differentiated(forward)
-        made = build_update(self.graph, self.options(names, phase), forward.trained)
+        made = build_update(self.graph, self.options(trained, phase), forward.trained)
         update = run_passes(made.graph, TRAINING, RewriteLog())
         tail = to_proto(update, WeightStore(()), opset=OPSET, target=self.target)
         proto = _merged(join(gradients, forward.parts), tail)
