@@ -84,6 +84,29 @@ def test_every_optimizer_with_clipping(engine: Path, optimizer: str) -> None:
     other.close()
 
 
+INFINITE = """
+network Shifted {
+    input image: float32[N, 4]
+    param shift: float32[4] = zeros()
+    output y = (image + shift) -> relu
+}
+train Shifted { target label: float32[N, 4]  loss = mse(y, label)  optimizer = sgd(0.1) }
+"""
+
+
+def test_relu_of_minus_infinity_is_zero(engine: Path) -> None:
+    job = job_of(INFINITE)
+    batch = batch_of(job)
+    batch["image"][0] = -np.inf
+    standard, other = engines(job)
+    for number in range(3):
+        losses = [e.step(batch, rate=0.1, seed=number).loss for e in (standard, other)]
+        assert np.isfinite(losses).all() and losses[0] == pytest.approx(losses[1], abs=1e-6)
+    np.testing.assert_allclose(other.state()["shift"], standard.state()["shift"], atol=1e-6)
+    standard.close()
+    other.close()
+
+
 def test_accumulation_equals_that_of_the_standard_engine(engine: Path) -> None:
     job = small(dropout=0.0, more="accumulate = 3")
     standard, other = engines(job)

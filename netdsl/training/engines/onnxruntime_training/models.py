@@ -22,7 +22,7 @@ from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.log import RewriteLog
 from netdsl.passes.pipelines import TRAINING, run_passes
 from netdsl.training.engines.onnxruntime_training.convert import engine_form
-from netdsl.training.engines.onnxruntime_training.cuts import Cut, cut, join, stops
+from netdsl.training.engines.onnxruntime_training.cuts import Cut, cut, join
 from netdsl.training.engines.onnxruntime_training.operators import StopGradient
 from netdsl.training.engines.onnxruntime_training.process import EngineFailure
 from netdsl.training.models import LOSS, RecipeModels, StepModel
@@ -81,7 +81,7 @@ class EngineModels(RecipeModels):
         )
         graph = run_passes(engine_form(plain, trained), (DeadCode(),), RewriteLog())
         proto = to_proto(graph, WeightStore(()), opset=opset, target=self.target)
-        return Forward(graph, cut(proto, stops(graph)), _reached(graph, trained))
+        return Forward(graph, cut(proto, graph), _reached(graph, trained))
 
     def _differentiated(self, forward: Forward) -> ModelProto:
         if not forward.trained:
