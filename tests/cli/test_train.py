@@ -139,6 +139,40 @@ def test_killed_and_resumed_equals_never_stopped(folder: Path) -> None:
     assert kept == [*range(1, epochs + 1)]
 
 
+EVERYTHING = """
+train Small "everything" (lr=0.02) {
+    target t: int64[N]
+    loss = cross_entropy(y, t)
+    metric accuracy = accuracy(y, t)
+    optimizer = OPTIMIZER
+    schedule = plateau(factor=0.5, patience=1, warmup=1)
+    early_stop = early_stop(patience=4)
+    epochs = 4
+    batch = 7
+    accumulate = 3
+    clip_norm = 0.5
+    precision = "PRECISION"
+    recompute = "auto"
+    freeze = [("first.*", 0), ("last.bias", 2)]
+    unfreeze = [("first.*", 1)]
+}
+"""
+
+
+@pytest.mark.parametrize(("precision", "optimizer"), [("float16", "adam(lr=lr)"), ("bfloat16", "rmsprop(lr=lr)")])
+def test_everything_together_resumes_to_the_bit(precision: str, optimizer: str, folder: Path) -> None:
+    text = EVERYTHING.replace("PRECISION", precision).replace("OPTIMIZER", optimizer)
+    Path("small.net").write_text(NET + text)
+    options = ("--recipe", "everything", "--val", "val.npz")
+    whole = train(*options, "-o", "whole.safetensors")
+    assert whole.exit_code == 0, whole.output
+    for epochs in range(1, 5):
+        assert train(*options, "-o", "parts.safetensors", "--resume", "--epochs", epochs).exit_code == 0
+    one, two = arrays_of("whole.safetensors"), arrays_of("parts.safetensors")
+    assert one == two
+    assert "optimizer/step_since_epoch_1" in one and ("training/loss_scale" in one) == (precision == "float16")
+
+
 def test_resume_without_a_checkpoint_begins(folder: Path) -> None:
     done = train("--resume")
     assert done.exit_code == 0 and "there is no small.safetensors yet: the run begins" in done.stderr
