@@ -279,6 +279,8 @@ def test_csv(tmp_path: Path, columns: list[str]) -> None:
         (TABLE, ["z=a"], "'z', which is no input or target"),
         (TABLE, ["x=a:b"], "'x' has the wrong shape"),
         ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "no array for the target 'y'"),
+        ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "say which columns: --columns y=FIRST:LAST"),
+        ("a,b,c,y\n1,2,3,cat\n1,2,4,cat\n", [], "number its classes 0, 1, …"),
         ("a,b,c,y\n1,2,nan,0\n", [], "'x' holds NaN"),
     ],
 )
