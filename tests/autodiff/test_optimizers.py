@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netdsl.autodiff.step import StepGraph
+from netdsl.autodiff.step import (
+    DIRECTION,
+    GRADIENT,
+    NEXT,
+    StepGraph,
+    StepOptions,
+    build_directions,
+    build_update,
+)
 from netdsl.ir.recipe import OPTIMIZERS as SIGNATURES
 from netdsl.ir.recipe import OptimizerSpec
 from netdsl.ir.types import NDArrayAny
-from tests.autodiff.stepping import Arrays, Runner, step_of
+from netdsl.runtime.interpret import interpret
+from netdsl.weights import WeightStore
+from tests.autodiff.stepping import Arrays, Runner, initial, recipe, step_of
 
 PROGRAM = """
 network T {
@@ -274,3 +284,27 @@ def test_late_unfreezing_is_pytorchs(case: str) -> None:
         optimizer.step()
         for n, parameter in w.items():
             np.testing.assert_allclose(states[number + 1][n], parameter.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if CASES[c][0] != "adamw"])
+def test_a_direction_times_the_rate_is_the_update(case: str) -> None:
+    name, given = CASES[case]
+    spec = OptimizerSpec.of(name, given)
+    graph, rng = recipe(PROGRAM).graph, np.random.default_rng(0)
+    options = StepOptions(spec.name, spec.arguments, frozenset(WEIGHTS), clip_norm=0.5)
+    update, directions = (make(graph, options, WEIGHTS) for make in (build_update, build_directions))
+    assert [s.name for s in update.state] == [s.name for s in directions.state]
+    arrays: Arrays = {s.name: np.abs(initial(s)) + np.float32(0.5) for s in update.state}
+    arrays |= {f"{GRADIENT}{n}": rng.normal(size=arrays[n].shape).astype("f") for n in WEIGHTS}
+    arrays["learning_rate"] = np.asarray(0.25, "f")
+    moved, found = (
+        interpret(s.graph, {v.name: arrays[v.name] for v in s.graph.inputs}, WeightStore(()))
+        for s in (update, directions)
+    )
+    for n in WEIGHTS:
+        expected = arrays[n] - np.float32(0.25) * found[DIRECTION + n]
+        np.testing.assert_allclose(expected, moved[NEXT + n], rtol=1e-5, atol=1e-6)
+    held = [n for n in moved if n.startswith(f"{NEXT}optimizer/")]
+    assert held
+    for n in held:
+        np.testing.assert_array_equal(found[n], moved[n])

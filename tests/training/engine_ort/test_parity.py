@@ -201,9 +201,22 @@ def test_layers_by_decomposition(engine: Path) -> None:
     other.close()
 
 
-def test_artefacts_in_the_loop_of_the_package(engine: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd(0.002)",
+        "adamw(0.002, weight_decay=0.1)",
+        "adam(0.002)",
+        "adam(0.002, weight_decay=0.01)",
+        "sgd(0.002, momentum=0.9, nesterov=true, weight_decay=0.01)",
+        "rmsprop(0.002, momentum=0.5, centered=true)",
+        "adagrad(0.002, lr_decay=0.1)",
+        "adadelta(0.002)",
+    ],
+)
+def test_artefacts_in_the_loop_of_the_package(engine: Path, tmp_path: Path, optimizer: str) -> None:
     """The bare Module and Optimizer, in a program that uses nothing of netdsl, trains as `netdsl train` does."""
-    job = small(activation="hard_swish", optimizer="adamw(0.002, weight_decay=0.1)", more="clip_norm = 1.0")
+    job = small(activation="hard_swish", optimizer=optimizer, more="clip_norm = 1.0")
     batch = batch_of(job)
     weights = initial_weights(job.recipe, job.graph, Path())
     written = write_artefacts(job.recipe, job.graph, weights, tmp_path / "artefacts")
