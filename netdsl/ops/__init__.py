@@ -23,9 +23,11 @@ from netdsl.ops import (
     gather,
     global_pooling,
     group_norm,
+    gru,
     indexing,
     joining,
     loss,
+    lstm,
     nll,
     normalisation,
     ordering,
@@ -37,6 +39,7 @@ from netdsl.ops import (
     reduction,
     regularisation,
     resize,
+    rnn,
     selection,
     shape,
     smooth,
@@ -82,6 +85,9 @@ _FAMILIES = (
     random,
     rearrange,
     resize,
+    rnn,
+    lstm,
+    gru,
 )
 
 _DEFINED = [
