@@ -42,6 +42,7 @@ class States(Kind):
     """As many tensors as a cell has states, or none. Converts to a tuple."""
 
     count: int = 1
+    is_tensor = True
 
     def convert(self, value: Any) -> tuple[Value, ...]:
         if value is None:
@@ -227,12 +228,19 @@ class Recurrent(Primitive):
 
 def check_sequence(op: str, x: TensorType) -> None:
     """Raises ShapeError unless the tensor is a sequence of a known number of features."""
+    if x.dtype.is_integer and x.rank == 2:
+        raise ShapeError(
+            f"{op} needs a sequence of float vectors [batch, time, features], found {x}",
+            help="embedding(ids, vocabulary, dim) makes a vector of each id",
+        )
     require_float(op, x)
     if x.rank != 3:
-        help = "text of ids becomes vectors by embedding(ids, vocabulary, dim); unsqueeze(x, 1) adds an axis of time"
+        help = (
+            "unsqueeze(x, 1) adds an axis of time" if x.rank == 2 else "flatten(x, 2) makes one axis of the last ones"
+        )
         raise ShapeError(
             f"{op} needs a sequence [batch, time, features], found {x} of rank {x.rank}",
-            help=help if x.rank < 3 else "flatten(x, 2) makes one axis of the last ones",
+            help=help if x.rank > 1 else (),
         )
     if not isinstance(x.shape[2], int):
         raise ShapeError(
