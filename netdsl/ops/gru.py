@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,22 +14,11 @@ from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.precision import like, runs_in_float32, wide
-from netdsl.ops.recurrence import (
-    Steps,
-    before,
-    bias_gradient,
-    complement,
-    cut,
-    join,
-    scan,
-    sequence_of,
-    sigmoid_slope,
-    tanh_slope,
-    units_of,
-    weight_gradient,
-)
+from netdsl.ops.recurrence import Steps, arrived, scan, sequence_of, units_of, weight_gradient
 from netdsl.ops.recurrent import Recurrent, signature
 from netdsl.ops.smooth import Sigmoid, Tanh, sigmoid
+
+GATES = 3  #: reset, update, new, in this order in weights
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,7 @@ class Gru(Recurrent):
     name: ClassVar[str] = "gru"
     reference: ClassVar[str] = "Cho et al. 2014 (arXiv:1406.1078); ONNX GRU with linear_before_reset"
     signature: ClassVar[tuple[Param, ...]] = signature()
-    gates: ClassVar[int] = 3
+    gates: ClassVar[int] = GATES
     flops_per_unit: ClassVar[int] = 2 * Sigmoid.flops_per_element + Tanh.flops_per_element + 5
     step_bias: ClassVar[bool] = True
 
@@ -62,109 +51,121 @@ class Gru(Recurrent):
 class GruSteps(Steps):
     """The steps of `gru` over a projected sequence `[time, batch, 3 * units]`, with `bias_hh` or without.
 
-    Makes `h`, the gates `r` and `z` together, `n`, and what `r` multiplies, each for all positions.
+    Makes every `h`, the last one, and for the gradient, for all positions: the `h` before; the slopes of the terms of r
+    and z together, and of n; r; and z, which is `dh / dh` of the step before.
     """
 
     name: ClassVar[str] = "gru_steps"
     reference: ClassVar[str] = "ONNX Scan"
 
     def infer(self, x: TensorType, weight: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
-        sequence = sequence_of(weight, x, *rest)
-        both = sequence.with_shape((*sequence.shape[:2], 2 * weight.shape[1]))
-        return sequence, both, sequence, sequence
+        sequence = sequence_of(self.name, weight, x, rest[-1])
+        both = x.with_shape((*x.shape[:2], 2 * weight.shape[1]))
+        return sequence, rest[-1], sequence, both, sequence, sequence, sequence
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        terms = inputs[0].size * (len(inputs) - 2)
-        return Cost(macs=inputs[0].size * inputs[1].shape[1], other=terms + Gru.flops_per_unit * outputs[0].size)
+        """The cell's operations, and 8 per unit for the slopes."""
+        other = inputs[0].size * (len(inputs) - 2) + (Gru.flops_per_unit + 8) * outputs[0].size
+        return Cost(macs=inputs[0].size * inputs[1].shape[1], other=other)
 
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny, *rest: NDArrayAny) -> tuple[NDArrayAny, ...]:
-        projected, matrix, state = wide(x), wide(weight).T, wide(rest[-1])
+        terms, matrix, state = wide(x), wide(weight).T, wide(rest[-1])
         bias = wide(rest[0]) if len(rest) > 1 else 0
-        units = len(matrix)
-        made = np.empty((*projected.shape[:2], 5 * units), projected.dtype)
-        for t in self.positions(len(projected)):
-            terms = state @ matrix + bias
-            both = sigmoid(projected[t, :, : 2 * units] + terms[:, : 2 * units])
-            inner = terms[:, 2 * units :]
-            new = np.tanh(projected[t, :, 2 * units :] + both[:, :units] * inner)
-            state = new + both[:, units:] * (state - new)
-            made[t] = np.concatenate((state, both, new, inner), -1)
-        return tuple(like(part, x) for part in np.split(made, [units, 3 * units, 4 * units], -1))
+        made = [np.empty((*x.shape[:2], size), terms.dtype) for size in np.multiply(len(matrix), (1, 1, 2, 1, 1, 1))]
+        for t in self.positions(len(terms)):
+            inner = np.split(state @ matrix + bias, GATES, -1)
+            outer = np.split(terms[t], GATES, -1)
+            r, z = sigmoid(outer[0] + inner[0]), sigmoid(outer[1] + inner[1])
+            new = np.tanh(outer[2] + r * inner[2])
+            last, state = state, new + z * (state - new)
+            of_new = (1 - z) * (1 - new * new)
+            both = np.concatenate((of_new * inner[2] * r * (1 - r), (last - new) * z * (1 - z)), -1)
+            for sequence, result in zip(made, (state, last, both, of_new, r, z), strict=True):
+                sequence[t] = result
+        return tuple(like(array, x) for array in (made[0], state, *made[1:]))
 
     @runs_in_float32(DType.float16, DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, *rest: str) -> tuple[str, ...]:
         *bias, first = rest
-        units = units_of(node.inputs[1])
-        sizes = cx.ints([2 * units, units])
+        units, one = units_of(node.inputs[1]), cx.scalar(1.0, node.inputs[0].dtype)
+        sizes, halves = cx.ints([2 * units, units]), cx.ints([units, units])
 
-        def step(h: str, x: str) -> Sequence[str]:
-            both, inner = cx.emit_all("Split", 2, cx.emit("Gemm", h, weight, *bias, transB=1), sizes, axis=-1)
+        def step(last: str, x: str) -> Sequence[str]:
+            both, inner = cx.emit_all("Split", 2, cx.emit("Gemm", last, weight, *bias, transB=1), sizes, axis=-1)
             x_both, x_new = cx.emit_all("Split", 2, x, sizes, axis=-1)
             both = cx.emit("Sigmoid", cx.emit("Add", x_both, both))
-            r, z = cx.emit_all("Split", 2, both, cx.ints([units, units]), axis=-1)
-            new = cx.emit("Tanh", cx.emit("Add", x_new, cx.emit("Mul", r, inner)))
-            h = cx.emit("Add", new, cx.emit("Mul", z, cx.emit("Sub", h, new)))
-            return h, h, both, new, inner
+            r, z = cx.emit_all("Split", 2, both, halves, axis=-1)
+            passed = cx.emit("Mul", r, inner)
+            new = cx.emit("Tanh", cx.emit("Add", x_new, passed))
+            kept = cx.emit("Mul", z, cx.emit("Sub", last, new))
+            h = cx.emit("Add", new, kept)
+            rest = cx.emit("Sub", one, both)
+            of_new = cx.emit("Sub", one, cx.emit("Mul", new, new))
+            of_new = cx.emit("Mul", of_new, cx.emit_all("Split", 2, rest, halves, axis=-1)[1])
+            ends = cx.emit("Concat", cx.emit("Mul", of_new, passed), kept, axis=-1)
+            return h, h, last, cx.emit("Mul", ends, rest), of_new, r, z
 
-        return scan(cx, step, (first,), (x,), 4, self.reverse)[1]
+        states, (sequence, *kept) = scan(cx, step, (first,), (x,), 6, self.reverse)
+        return sequence, *states, *kept
 
-    def gradient(self, cx: GradientContext, node: Node, dh: Value, *_: Value | None) -> Sequence[Value | None]:
-        x, weight, *bias, h = node.inputs
-        states, both, new, inner = node.outputs
-        r, z = cut(cx, both, 2)
-        earlier = before(cx, states, h, self.reverse)
-        n_slope = g.mul(cx, complement(cx, z), tanh_slope(cx, new))
-        slopes = join(
-            cx,
-            g.mul(cx, g.mul(cx, n_slope, inner), sigmoid_slope(cx, r)),
-            g.mul(cx, g.sub(cx, earlier, new), sigmoid_slope(cx, z)),
-            g.mul(cx, n_slope, r),
-        )
-        gates, total, first = cx.emit_all(GruStepsGradient(self.reverse), weight, slopes, z, dh)
-        of_r, of_z, _n = cut(cx, gates, 3)
-        dx = join(cx, of_r, of_z, g.mul(cx, total, n_slope)) if cx.wants(x) else None
-        dw = weight_gradient(cx, gates, earlier) if cx.wants(weight) else None
-        return dx, dw, *(bias_gradient(cx, gates) for _ in bias), first
+    def gradient(self, cx: GradientContext, node: Node, *grads: Value | None) -> Sequence[Value | None]:
+        _, weight, *bias, _ = node.inputs
+        before, *slopes = node.outputs[2:]
+        starts = arrived(cx, node.outputs[:2], grads[:2])
+        outer, inner, h = cx.emit_all(GruStepsGradient(self.reverse), weight, *slopes, *starts)
+        dw = weight_gradient(cx, inner, before) if cx.wants(weight) else None
+        return outer, dw, *(g.total(cx, inner, (0, 1)) for _ in bias), h
 
 
 @dataclass(frozen=True)
 class GruStepsGradient(Steps):
-    """The gradient of `gru_steps` from the last step to the first: for `V h + d` `[time, batch, 3 * units]`, for every
-    `h` `[time, batch, units]`, and for the one that it began with.
-
-    `slopes` are those of `V h + d` in `h`, `keep` is `z`; `dh` comes from outside.
-    """
+    """The gradient of `gru_steps` from the last step to the first: for the terms that come in and for those of the
+    state, each `[time, batch, 3 * units]`, and for the `h` that it began with. Reads the slopes, r and z of
+    `gru_steps`, and the gradients for every `h` and for the last one."""
 
     name: ClassVar[str] = "gru_steps_gradient"
     reference: ClassVar[str] = "ONNX Scan"
     differentiable: ClassVar[bool] = False
 
-    def infer(self, weight: TensorType, slopes: TensorType, keep: TensorType, dh: TensorType) -> Any:
-        sequence = sequence_of(weight, slopes, keep, dh)
-        return slopes, sequence, sequence.with_shape(sequence.shape[1:])
+    def infer(self, weight: TensorType, both: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
+        sequence_of(self.name, weight, both, rest[-1])
+        terms = both.with_shape((*both.shape[:2], weight.shape[0]))
+        return terms, terms, rest[-1]
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        return Cost(macs=inputs[1].size * inputs[0].shape[1], other=inputs[1].size + 3 * inputs[2].size)
+        return Cost(macs=outputs[0].size * inputs[0].shape[1], other=outputs[0].size + 4 * inputs[2].size)
 
-    def evaluate(self, weight: NDArrayAny, slopes: NDArrayAny, keep: NDArrayAny, dh: NDArrayAny) -> Any:
-        gates = np.empty(slopes.shape, wide(slopes).dtype)
-        totals = np.empty(dh.shape, gates.dtype)
-        state = np.zeros(dh.shape[1:], gates.dtype)
-        for t in reversed(self.positions(len(slopes))):
-            totals[t] = state = state + wide(dh)[t]
-            gates[t] = np.concatenate((state, state, state), -1) * wide(slopes)[t]
-            state = gates[t] @ wide(weight) + state * wide(keep)[t]
-        return like(gates, slopes), like(totals, slopes), like(state, slopes)
+    def evaluate(
+        self,
+        weight: NDArrayAny,
+        both: NDArrayAny,
+        of_new: NDArrayAny,
+        r: NDArrayAny,
+        z: NDArrayAny,
+        dh: NDArrayAny,
+        h: NDArrayAny,
+    ) -> tuple[NDArrayAny, ...]:
+        outer = np.empty((*both.shape[:2], len(weight)), wide(both).dtype)
+        inner = np.empty_like(outer)
+        state = wide(h)
+        for t in reversed(self.positions(len(both))):
+            state = state + wide(dh)[t]
+            ends = np.concatenate((state, state), -1) * wide(both)[t]
+            new = state * wide(of_new)[t]
+            outer[t] = np.concatenate((ends, new), -1)
+            inner[t] = np.concatenate((ends, new * wide(r)[t]), -1)
+            state = inner[t] @ wide(weight) + state * wide(z)[t]
+        return like(outer, both), like(inner, both), like(state, both)
 
     @runs_in_float32(DType.float16, DType.bfloat16)
-    def lower(self, cx: Emitter, node: Node, weight: str, *sequences: str) -> tuple[str, ...]:
-        start = cx.emit("Expand", cx.scalar(0.0, node.inputs[0].dtype), cx.shape(node.inputs[2].shape[1:]))
+    def lower(self, cx: Emitter, node: Node, weight: str, *operands: str) -> tuple[str, ...]:
+        def step(h: str, both: str, of_new: str, r: str, z: str, dh: str) -> Sequence[str]:
+            h = cx.emit("Add", h, dh)
+            ends = cx.emit("Mul", cx.emit("Concat", h, h, axis=-1), both)
+            new = cx.emit("Mul", h, of_new)
+            inner = cx.emit("Concat", ends, cx.emit("Mul", new, r), axis=-1)
+            h = cx.emit("Gemm", inner, weight, cx.emit("Mul", h, z))
+            return h, cx.emit("Concat", ends, new, axis=-1), inner
 
-        def step(h: str, slopes: str, keep: str, dh: str) -> Sequence[str]:
-            total = cx.emit("Add", h, dh)
-            gates = cx.emit("Mul", cx.emit("Concat", total, total, total, axis=-1), slopes)
-            h = cx.emit("Gemm", gates, weight, cx.emit("Mul", total, keep))
-            return h, gates, total
-
-        (first,), (gates, totals) = scan(cx, step, (start,), sequences, 2, not self.reverse)
-        return gates, totals, first
+        (first,), (outer, inner) = scan(cx, step, operands[5:], operands[:5], 2, not self.reverse)
+        return outer, inner, first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,21 +12,8 @@ from netdsl.ir.arguments import Param
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
-from netdsl.ops import gradient_tools as g
 from netdsl.ops.precision import like, runs_in_float32, wide
-from netdsl.ops.recurrence import (
-    Steps,
-    before,
-    cut,
-    join,
-    scan,
-    sequence_of,
-    sigmoid_slope,
-    tanh_slope,
-    units_of,
-    weight_gradient,
-    zeros,
-)
+from netdsl.ops.recurrence import Steps, arrived, scan, sequence_of, units_of, weight_gradient
 from netdsl.ops.recurrent import Recurrent, signature
 from netdsl.ops.smooth import Sigmoid, Tanh, sigmoid
 
@@ -63,124 +50,110 @@ class Lstm(Recurrent):
 class LstmSteps(Steps):
     """The steps of `lstm` over a projected sequence `[time, batch, 4 * units]`.
 
-    Makes `h`, `c` and `tanh(c)`, the gates `i` and `f` together, `g`, `o`, each for all positions.
+    Makes every `h`, the last `h` and `c`, and for the gradient, for all positions: the `h` before; the slopes of the
+    gates' terms, in `c` for i, f, g and in `h` for o; `dh / dc`; and f, which is `dc / dc` of the step before.
     """
 
     name: ClassVar[str] = "lstm_steps"
     reference: ClassVar[str] = "ONNX Scan"
 
     def infer(self, x: TensorType, weight: TensorType, h: TensorType, c: TensorType) -> tuple[TensorType, ...]:
-        sequence = sequence_of(weight, x, h, c)
-        both = sequence.with_shape((*sequence.shape[:2], 2 * weight.shape[1]))
-        return sequence, sequence, sequence, both, sequence, sequence
+        sequence = sequence_of(self.name, weight, x, h, c)
+        return sequence, h, c, sequence, x, sequence, sequence
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        return Cost(
-            macs=inputs[0].size * inputs[1].shape[1], other=inputs[0].size + Lstm.flops_per_unit * outputs[0].size
-        )
+        """The cell's operations, and 11 per unit for the slopes."""
+        other = inputs[0].size + (Lstm.flops_per_unit + 11) * outputs[0].size
+        return Cost(macs=inputs[0].size * inputs[1].shape[1], other=other)
 
     def evaluate(self, x: NDArrayAny, weight: NDArrayAny, h: NDArrayAny, c: NDArrayAny) -> tuple[NDArrayAny, ...]:
-        projected, matrix, state, cell = wide(x), wide(weight).T, wide(h), wide(c)
-        units = len(matrix)
-        made = np.empty((*projected.shape[:2], 7 * units), projected.dtype)
-        for t in self.positions(len(projected)):
-            terms = projected[t] + state @ matrix
-            both, o = sigmoid(terms[:, : 2 * units]), sigmoid(terms[:, 3 * units :])
-            new = np.tanh(terms[:, 2 * units : 3 * units])
-            cell = both[:, units:] * cell + both[:, :units] * new
+        terms, matrix, state, cell = wide(x), wide(weight).T, wide(h), wide(c)
+        made = [np.empty((*x.shape[:2], size), terms.dtype) for size in np.multiply(len(matrix), (1, 1, 4, 1, 1))]
+        for t in self.positions(len(terms)):
+            i, f, new, o = np.split(terms[t] + state @ matrix, GATES, -1)
+            i, f, new, o = sigmoid(i), sigmoid(f), np.tanh(new), sigmoid(o)
+            before, last, cell = cell, state, f * cell + i * new
             bent = np.tanh(cell)
             state = o * bent
-            made[t] = np.concatenate((state, cell, bent, both, new, o), -1)
-        ends = [units * n for n in (1, 2, 3, 5, 6)]
-        return tuple(like(part, x) for part in np.split(made, ends, -1))
+            slopes = (new * i * (1 - i), before * f * (1 - f), i * (1 - new * new), state * (1 - o))
+            results = state, last, np.concatenate(slopes, -1), o * (1 - bent * bent), f
+            for sequence, result in zip(made, results, strict=True):
+                sequence[t] = result
+        return tuple(like(array, x) for array in (made[0], state, cell, *made[1:]))
 
     @runs_in_float32(DType.float16, DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, h: str, c: str) -> tuple[str, ...]:
-        units = units_of(node.inputs[1])
+        units, one = units_of(node.inputs[1]), cx.scalar(1.0, node.inputs[0].dtype)
 
-        def step(h: str, c: str, x: str) -> Sequence[str]:
-            terms = cx.emit("Gemm", h, weight, x, transB=1)
-            both, g, o = cx.emit_all("Split", 3, terms, cx.ints([2 * units, units, units]), axis=-1)
-            both, g, o = cx.emit("Sigmoid", both), cx.emit("Tanh", g), cx.emit("Sigmoid", o)
+        def step(last: str, c: str, x: str) -> Sequence[str]:
+            terms = cx.emit("Gemm", last, weight, x, transB=1)
+            both, new, o = cx.emit_all("Split", 3, terms, cx.ints([2 * units, units, units]), axis=-1)
+            both, new, o = cx.emit("Sigmoid", both), cx.emit("Tanh", new), cx.emit("Sigmoid", o)
             i, f = cx.emit_all("Split", 2, both, cx.ints([units, units]), axis=-1)
-            c = cx.emit("Add", cx.emit("Mul", f, c), cx.emit("Mul", i, g))
+            kept, added = cx.emit("Mul", f, c), cx.emit("Mul", i, new)
+            c = cx.emit("Add", kept, added)
             bent = cx.emit("Tanh", c)
             h = cx.emit("Mul", o, bent)
-            return h, c, h, c, bent, both, g, o
+            ends = cx.emit("Mul", cx.emit("Concat", added, kept, axis=-1), cx.emit("Sub", one, both))
+            of_new = cx.emit("Sub", i, cx.emit("Mul", added, new))
+            of_o = cx.emit("Mul", h, cx.emit("Sub", one, o))
+            slopes = cx.emit("Concat", ends, of_new, of_o, axis=-1)
+            return h, c, h, last, slopes, cx.emit("Sub", o, cx.emit("Mul", h, bent)), f
 
-        return scan(cx, step, (h, c), (x,), 6, self.reverse)[1]
+        last, (sequence, *kept) = scan(cx, step, (h, c), (x,), 5, self.reverse)
+        return sequence, *last, *kept
 
-    def gradient(
-        self, cx: GradientContext, node: Node, dh: Value | None, dc: Value | None, *_: Value | None
-    ) -> Sequence[Value | None]:
-        x, weight, h, c = node.inputs
-        states, cells, bent, both, new, o = node.outputs
-        i, f = cut(cx, both, 2)
-        slopes = join(
-            cx,
-            g.mul(cx, new, sigmoid_slope(cx, i)),
-            g.mul(cx, before(cx, cells, c, self.reverse), sigmoid_slope(cx, f)),
-            g.mul(cx, i, tanh_slope(cx, new)),
-            g.mul(cx, bent, sigmoid_slope(cx, o)),
-        )
-        out = g.mul(cx, o, tanh_slope(cx, bent))
-        dh = zeros(cx, x, states.shape) if dh is None else dh
-        ends = (dh, *([] if dc is None else [dc]))
-        gates, first_h, first_c = cx.emit_all(LstmStepsGradient(self.reverse), weight, out, slopes, f, *ends)
-        dw = weight_gradient(cx, gates, before(cx, states, h, self.reverse)) if cx.wants(weight) else None
-        return gates, dw, first_h, first_c
+    def gradient(self, cx: GradientContext, node: Node, *grads: Value | None) -> Sequence[Value | None]:
+        weight = node.inputs[1]
+        *_, before, slopes, bend, f = node.outputs
+        starts = arrived(cx, node.outputs[:3], grads[:3])
+        terms, h, c = cx.emit_all(LstmStepsGradient(self.reverse), weight, slopes, bend, f, *starts)
+        return terms, weight_gradient(cx, terms, before) if cx.wants(weight) else None, h, c
 
 
 @dataclass(frozen=True)
 class LstmStepsGradient(Steps):
-    """The gradient of `lstm_steps` from the last step to the first: for its gates' terms `[time, batch, 4 * units]`,
-    and for the states that it began with.
-
-    `out` is `dc / dh`, `slopes` those of the gates' terms in `c` and, the last, in `h`; `dh` and, if it is there, `dc`
-    come from outside.
-    """
+    """The gradient of `lstm_steps` from the last step to the first: for the terms of its gates `[time, batch, 4 *
+    units]`, and for the `h` and `c` that it began with. Reads the slopes, `dh / dc` and `dc / dc` of `lstm_steps`, and
+    the gradients for every `h` and for the last `h` and `c`."""
 
     name: ClassVar[str] = "lstm_steps_gradient"
     reference: ClassVar[str] = "ONNX Scan"
     differentiable: ClassVar[bool] = False
 
-    def infer(self, weight: TensorType, out: TensorType, slopes: TensorType, *rest: TensorType) -> Any:
-        first = out.with_shape(sequence_of(weight, out, slopes, *rest).shape[1:])
-        return slopes, first, first
+    def infer(self, weight: TensorType, slopes: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
+        sequence_of(self.name, weight, slopes, *rest[3:])
+        return slopes, *rest[3:]
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        return Cost(macs=inputs[2].size * inputs[0].shape[1], other=inputs[2].size + 4 * inputs[1].size)
+        return Cost(macs=inputs[1].size * inputs[0].shape[1], other=inputs[1].size + 4 * inputs[2].size)
 
     def evaluate(
         self,
         weight: NDArrayAny,
-        out: NDArrayAny,
         slopes: NDArrayAny,
+        bend: NDArrayAny,
         forget: NDArrayAny,
         dh: NDArrayAny,
-        dc: NDArrayAny | None = None,
+        h: NDArrayAny,
+        c: NDArrayAny,
     ) -> tuple[NDArrayAny, ...]:
-        gates = np.empty(slopes.shape, wide(slopes).dtype)
-        state = np.zeros(out.shape[1:], gates.dtype)
-        cell = state
+        terms = np.empty(slopes.shape, wide(slopes).dtype)
+        state, cell = wide(h), wide(c)
         for t in reversed(self.positions(len(slopes))):
             state = state + wide(dh)[t]
-            cell = cell + state * wide(out)[t] + (0 if dc is None else wide(dc)[t])
-            gates[t] = np.concatenate((cell, cell, cell, state), -1) * wide(slopes)[t]
-            state, cell = gates[t] @ wide(weight), cell * wide(forget)[t]
-        return like(gates, slopes), like(state, slopes), like(cell, slopes)
+            cell = cell + state * wide(bend)[t]
+            terms[t] = np.concatenate((cell, cell, cell, state), -1) * wide(slopes)[t]
+            state, cell = terms[t] @ wide(weight), cell * wide(forget)[t]
+        return like(terms, slopes), like(state, slopes), like(cell, slopes)
 
     @runs_in_float32(DType.float16, DType.bfloat16)
-    def lower(self, cx: Emitter, node: Node, weight: str, *sequences: str) -> tuple[str, ...]:
-        batch, units = node.inputs[1].shape[1:]
-        start = cx.emit("Expand", cx.scalar(0.0, node.inputs[0].dtype), cx.shape((batch, units)))
-
-        def step(h: str, c: str, out: str, slopes: str, forget: str, dh: str, dc: str = "") -> Sequence[str]:
+    def lower(self, cx: Emitter, node: Node, weight: str, *operands: str) -> tuple[str, ...]:
+        def step(h: str, c: str, slopes: str, bend: str, forget: str, dh: str) -> Sequence[str]:
             h = cx.emit("Add", h, dh)
-            c = cx.emit("Add", c, cx.emit("Mul", h, out))
-            c = cx.emit("Add", c, dc) if dc else c
-            gates = cx.emit("Mul", cx.emit("Concat", c, c, c, h, axis=-1), slopes)
-            return cx.emit("MatMul", gates, weight), cx.emit("Mul", c, forget), gates
+            c = cx.emit("Add", c, cx.emit("Mul", h, bend))
+            terms = cx.emit("Mul", cx.emit("Concat", c, c, c, h, axis=-1), slopes)
+            return cx.emit("MatMul", terms, weight), cx.emit("Mul", c, forget), terms
 
-        first, (gates,) = scan(cx, step, (start, start), sequences, 1, not self.reverse)
-        return gates, *first
+        first, (terms,) = scan(cx, step, operands[4:], operands[:4], 1, not self.reverse)
+        return terms, *first

@@ -1,26 +1,25 @@
 """The part of recurrent layers that runs position by position.
 
 What comes in is projected for all positions before, and weights' gradients are summed over all positions behind, each
-in one matrix product. A cell has a primitive for its steps, which also makes what the gradient reads, and one for the
-gradient's steps, from the last to the first; both are an ONNX Scan over `[time, batch, …]`. What of the gradient is
-known before it comes back, the slopes of the gates, is computed for all positions at once: a step is one matrix product
-and a few products of elements.
+in one matrix product. A cell has a primitive for its steps and one for those of the gradient, from the last step to the
+first; both are an ONNX Scan over `[time, batch, …]`. A step also makes what its gradient reads: the state that it began
+with, and the slopes of its gates, while all that they are made of is at hand. So a step of the gradient is one matrix
+product and a few products of elements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Value
-from netdsl.ir.opdef import Emitter, GradientContext, Primitive, same_dtype
+from netdsl.ir.opdef import Emitter, GradientContext, Primitive, ShapeError, same_dtype
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import TensorType
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.dense import MatMul
-from netdsl.ops.indexing import Slice
-from netdsl.ops.joining import Concat, Split
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,15 @@ class Steps(Primitive):
         return range(count - 1, -1, -1) if self.reverse else range(count)
 
 
-def sequence_of(weight: TensorType, *sequences: TensorType) -> TensorType:
-    """`[time, batch, units]` for a `weight` `[gates * units, units]`; all of one element type."""
-    dtype = same_dtype("steps", weight, *sequences)
-    return TensorType(dtype, (*sequences[0].shape[:2], weight.shape[1]))
+def sequence_of(op: str, weight: TensorType, sequence: TensorType, *states: TensorType) -> TensorType:
+    """`[time, batch, units]` for a `weight` `[gates * units, units]`. Raises ShapeError unless all are of one element
+    type and the states are `[batch, units]`."""
+    dtype = same_dtype(op, weight, sequence, *states)
+    found = TensorType(dtype, (*sequence.shape[:2], weight.shape[1]))
+    for state in states:
+        if state.shape != found.shape[1:]:
+            raise ShapeError(f"{op}: a state of {state} does not fit {sequence} and {weight}")
+    return found
 
 
 def units_of(weight: Value) -> int:
@@ -76,35 +80,10 @@ def scan(
     return made[: len(states)], made[len(states) :]
 
 
-def cut(cx: GradientContext, x: Value, parts: int) -> tuple[Value, ...]:
-    """Equal parts along the last axis."""
-    size = x.shape[-1] // parts
-    return cx.emit_all(Split((size,) * parts, x.rank - 1), x)
-
-
-def join(cx: GradientContext, *parts: Value) -> Value:
-    """Tensors joined along their last axis."""
-    return cx.emit(Concat(parts[0].rank - 1), *parts)
-
-
-def before(cx: GradientContext, values: Value, first: Value, reverse: bool) -> Value:
-    """The state that each step began with, from those that they made `[time, batch, units]` and the first."""
-    start, time = g.unsqueeze(cx, first, (0,)), values.shape[0]
-    if time == 1:
-        return start
-    kept = (1, time) if reverse else (0, time - 1)
-    rest = cx.emit(Slice(kept[:1], kept[1:], (0,), (1,)), values)
-    return cx.emit(Concat(0), *((rest, start) if reverse else (start, rest)))
-
-
 def weight_gradient(cx: GradientContext, gates: Value, states: Value) -> Value:
     """`[gates * units, units]`: the sum over all positions of the products of the gates' gradients and the states."""
     left, right = (_rows(cx, x) for x in (gates, states))
     return cx.emit(MatMul(), g.transpose(cx, left, (1, 0)), right)
-
-
-def bias_gradient(cx: GradientContext, gates: Value) -> Value:
-    return g.total(cx, gates, (0, 1))
 
 
 def _rows(cx: GradientContext, x: Value) -> Value:
@@ -112,21 +91,11 @@ def _rows(cx: GradientContext, x: Value) -> Value:
     return g.reshape(cx, x, (time * batch, size))
 
 
-def complement(cx: GradientContext, x: Value) -> Value:
-    """`1 - x`."""
-    return g.sub(cx, 1, x)
-
-
-def tanh_slope(cx: GradientContext, y: Value) -> Value:
-    """The slope of tanh where its value is `y`."""
-    return complement(cx, g.mul(cx, y, y))
-
-
-def sigmoid_slope(cx: GradientContext, y: Value) -> Value:
-    """The slope of the logistic function where its value is `y`."""
-    return g.mul(cx, y, complement(cx, y))
-
-
-def zeros(cx: GradientContext, like: Value, shape: Sequence[Any]) -> Value:
+def zeros(cx: GradientContext, like: Value, shape: Sequence[Dim]) -> Value:
     """Zeros in the element type of a value."""
     return g.expand_to(cx, cx.constant(0, like.dtype), shape)
+
+
+def arrived(cx: GradientContext, made: Sequence[Value], grads: Sequence[Value | None]) -> list[Value]:
+    """The gradients of what steps made: those that have arrived, and zeros."""
+    return [zeros(cx, v, v.shape) if d is None else d for v, d in zip(made, grads, strict=True)]

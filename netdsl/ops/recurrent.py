@@ -27,7 +27,6 @@ from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.dense import Dense
-from netdsl.ops.indexing import Slice
 from netdsl.ops.joining import Concat, Split
 from netdsl.ops.precision import like, wide
 from netdsl.ops.recurrence import zeros
@@ -152,8 +151,8 @@ class Recurrent(Primitive):
     # The steps, behind one matrix product ------------------------------------------------------------------------
 
     def steps(self) -> Primitive:
-        """The cell's steps: of the projected sequence, the recurrent weight, `step_bias` and the states. Their first
-        results are the sequences of the states."""
+        """The cell's steps: of the projected sequence, the recurrent weight, with `step_bias` `bias_hh`, the states.
+        Their first results are the sequence and the last states."""
         raise TypeError(f"{self.name} defines no steps")
 
     step_bias: ClassVar[bool] = False  #: whether the steps add `bias_hh`; else the projection does
@@ -165,27 +164,21 @@ class Recurrent(Primitive):
             projected = projected + wide(bias)
         own = [wide(biases[1])] if self.step_bias and biases else []
         first = [wide(s)[0] for s in states] or [np.zeros((len(x), weight_hh.shape[1]), projected.dtype)] * self.states
-        results = self.steps().evaluate(projected, wide(weight_hh), *own, *first)
-        made = results if isinstance(results, tuple) else (results,)
-        at = slice(0, 1) if self.reverse else slice(-1, None)
-        lasts = [like(sequence[at], x) for sequence in made[: self.states]]
-        return like(made[0].swapaxes(0, 1), x), *lasts
+        made = self.steps().evaluate(projected, wide(weight_hh), *own, *first)
+        return like(made[0].swapaxes(0, 1), x), *(like(last[None], x) for last in made[1 : 1 + self.states])
 
     def form(
         self, cx: GradientContext, x: Value, weight_ih: Value, weight_hh: Value, *rest: Value
     ) -> tuple[Value, ...]:
         """The layer as one matrix product for all positions and the cell's steps."""
         biases, states = self.parts(rest)
-        (batch, time), units = x.shape[:2], weight_hh.shape[1]
-        projection = list(biases)
-        if biases:
-            projection = [biases[0] if self.step_bias else g.add(cx, *biases)]
+        shape = (x.shape[0], weight_hh.shape[1])
+        projection = biases[:1] if self.step_bias or not biases else (g.add(cx, *biases),)
         projected = cx.emit(Dense(), g.transpose(cx, x, (1, 0, 2)), weight_ih, *projection)
         own = biases[1:] if self.step_bias else ()
-        first = [g.reshape(cx, s, (batch, units)) for s in states] or [zeros(cx, x, (batch, units))] * self.states
+        first = [g.reshape(cx, s, shape) for s in states] or [zeros(cx, x, shape)] * self.states
         made = cx.emit_all(self.steps(), projected, weight_hh, *own, *first)
-        end: Dim = 1 if self.reverse else time
-        lasts = [cx.emit(Slice((end - 1,), (end,), (0,), (1,)), s) for s in made[: self.states]]
+        lasts = [g.unsqueeze(cx, last, (0,)) for last in made[1 : 1 + self.states]]
         return g.transpose(cx, made[0], (1, 0, 2)), *lasts
 
     def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
