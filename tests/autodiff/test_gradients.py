@@ -22,6 +22,7 @@ WITHOUT_GRADIENT = {
     "argmin",
     "avg_pool_matrix",
     "batch_norm_gradient",
+    "causal_mask",
     "constant_tensor",
     "dimension",
     "equal",
