@@ -257,7 +257,7 @@ def check_features(op: str, name: str, x: TensorType, heads: int) -> None:
         raise ShapeError(
             f"{op} needs {name} of rank 3, [items, length, features], found {x}",
             argument=name,
-            help="the heads are split inside: reshape(x, [N, L, heads * size])" if x.rank == 4 else (),
+            help="the heads are split inside: give [N, L, heads * size]" if x.rank == 4 else (),
         )
     features = x.shape[2]
     if isinstance(features, Expr):
