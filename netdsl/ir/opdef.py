@@ -27,7 +27,8 @@ class OpError(Exception):
     """A call or a node that an operator refuses.
 
     `argument` names the argument of the signature at fault, if it is one; the driver underlines it and adds the
-    operands' types and origins itself. `help` says what to write instead.
+    operands' types and origins itself. `help` says what to write instead. `within` are the first character at fault and
+    the one behind the last, where the argument is a string.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class OpError(Exception):
         argument: str | None = None,
         help: str | Sequence[str] = (),
         name: str = "invalid-argument",
+        within: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.argument = argument
+        self.within = within
         self.help = (help,) if isinstance(help, str) else tuple(help)
         self.name = name
 
@@ -48,8 +51,15 @@ class OpError(Exception):
 class ShapeError(OpError):
     """Operands whose shapes or element types do not fit; the driver adds both types and where each came from."""
 
-    def __init__(self, message: str, *, argument: str | None = None, help: str | Sequence[str] = ()) -> None:
-        super().__init__(message, argument=argument, help=help, name="shape-mismatch")
+    def __init__(
+        self,
+        message: str,
+        *,
+        argument: str | None = None,
+        help: str | Sequence[str] = (),
+        within: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(message, argument=argument, help=help, name="shape-mismatch", within=within)
 
 
 @dataclass(frozen=True, slots=True)

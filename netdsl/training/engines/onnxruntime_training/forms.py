@@ -26,6 +26,8 @@ from netdsl.ops.axis_matrix import transposed_along
 from netdsl.ops.batch_norm import BatchNorm, spread
 from netdsl.ops.batch_statistics import BatchNormTraining
 from netdsl.ops.dense import MatMul
+from netdsl.ops.einsum import Einsum, contraction
+from netdsl.ops.einsum_equation import Equation
 from netdsl.ops.gather import Gather
 from netdsl.ops.global_pooling import AdaptiveAvgMatrix, AdaptiveAvgPool
 from netdsl.ops.group_norm import GroupNorm, InstanceNorm, LocalResponseNorm
@@ -360,6 +362,10 @@ def _matmul(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return (g.reshape(cx, cx.emit(MatMul(), left, right), node.output.shape),)
 
 
+def _einsum(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    return (contraction(cx, Equation.of(_op(node, Einsum).equation), node.inputs),)
+
+
 def _where(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     """Of operands that are broadcast already: the engine does not sum their gradients."""
     condition, *choices = node.inputs
@@ -381,6 +387,7 @@ FORMS: Mapping[str, Form] = {
     "batch_norm": _batch_norm,
     "batch_norm_training": _batch_norm_training,
     "cumsum": _cumsum,
+    "einsum": _einsum,
     "group_norm": _grouped,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
