@@ -194,7 +194,7 @@ class Recipes(Statements):
             self.builder.output(name, value)
         graph = self.builder.finish()
         settings = {name: value for name, value in run.settings.items() if value is not None}
-        classes, ignored = class_ids(graph, run.targets)
+        classes, ignored = class_ids(graph)
         recipe = Recipe(
             network=run.node.network.span.text,
             targets={name: value.type for name, value in run.targets.items()},

@@ -43,6 +43,8 @@ LEFT_OUT = {"arithmetic-mod_special_float32", "arithmetic-floor_div_special_floa
 REFUSED = (
     "with a negative step on a symbolic axis",
     "over axes of symbolic size",
+    "from the end to the beginning of a symbolic time axis",
+    "over a symbolic time axis",
     "through dropout",
     "through drop_path",
 )

@@ -30,6 +30,8 @@ from netdsl.weights import WeightStore
 
 #: the oldest that netdsl writes: its operators are those for which the engine has most gradients
 OPSET = 17
+#: what the engine differentiates in the form in which it runs, while netdsl has another one for training
+ITS_OWN = frozenset({"gru", "lstm", "rnn"})
 _UPDATE = "update/"  # begins the names of what the update computes
 
 Differentiate = Callable[[bytes, Sequence[str]], bytes]
@@ -70,7 +72,8 @@ class EngineModels(RecipeModels):
         extension = Extension(self.graph)
         seed = Value(extension.names.take(SEED), TensorType(DType.int64, ()))
         parameters = [p for p in self.graph.parameters if p.name in trained]
-        form = to_training(extension, self.graph.nodes, seed, frozenset(p.value for p in parameters))
+        values = frozenset(p.value for p in parameters)
+        form = to_training(extension, self.graph.nodes, seed, values, keep=ITS_OWN)
         outputs = [Output(o.name, form.values.get(o.value, o.value)) for o in self.graph.outputs]
         outputs = [o for o in outputs if o.name in self.results]
         outputs += [
