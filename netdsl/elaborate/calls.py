@@ -201,7 +201,7 @@ class Calls(Expressions):
         self.budget.operator()
         bound = bind_operator(op, arguments, self.budget)
         self.require_layers(frame, f"'{op.name}'", site.span)
-        layer = self.layer(op.name, site, frame)
+        layer = self.layer(op.name.rpartition(".")[2], site, frame)  # that of onnx.Elu is Elu
         try:
             result = op.call(layer, **bound.values)
         except OpError as error:

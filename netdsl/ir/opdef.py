@@ -105,6 +105,9 @@ class LayerContext(Protocol):
     def dimension(self, dim: Dim, dtype: DType) -> Value:
         """A dimension's run-time value as a scalar tensor."""
 
+    def constant_value(self, value: Value) -> NDArrayAny | None:
+        """What a constant tensor holds; None for every other tensor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -212,8 +215,16 @@ class Primitive(Operator):
     foldable: ClassVar[bool] = True  #: a node of constants alone may be evaluated at compile time (not for random ones)
     commutative: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True  #: False: has no gradient rule, and nothing is trained through it
+    repeatable: ClassVar[bool] = True  #: equal nodes of equal operands may be made one (not random ones)
+    retyped: ClassVar[bool] = True  #: False: its float32 operands stay float32 in a model of 16-bit floats
+    counted: ClassVar[bool] = True  #: False: its work is not known, and a report says so
     flops_per_element: ClassVar[int] = 0  #: for the default cost rule: arithmetic operations per output element
     signature: ClassVar[tuple[Param, ...]] = ()
+
+    @property
+    def title(self) -> str:
+        """What messages and reports call it."""
+        return self.name
 
     @classmethod
     def call(cls, cx: LayerContext, *args: Any, **kwargs: Any) -> Value | tuple[Value, ...]:

@@ -92,6 +92,10 @@ class Attention(Primitive):
     ) -> Value:
         return attend(cx, cls(heads, causal, scale), q, k, v, mask)
 
+    @property
+    def repeatable(self) -> bool:  # type: ignore[override]  # it depends on the field
+        return self.dropout == 0
+
     def infer(self, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None) -> TensorType:
         same_dtype(self.name, q, k, v)
         for name, x in (("q", q), ("k", k), ("v", v)):

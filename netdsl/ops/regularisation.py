@@ -38,6 +38,7 @@ class Regularisation(Primitive):
     rate: float
 
     family: ClassVar[str] = "regularisation"
+    repeatable: ClassVar[bool] = False
 
     @classmethod
     def call(cls, cx: LayerContext, x: Value, **arguments: Any) -> Value:

@@ -35,6 +35,7 @@ WITHOUT_GRADIENT = {
     "max_pool_gradient",
     "not_equal",
     "one_hot",
+    "onnx",
     "resize_matrix",
     "rnn_steps_gradient",
     "uniform_random",
