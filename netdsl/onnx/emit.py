@@ -18,6 +18,7 @@ from netdsl.ir.opdef import Target
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.onnx.shapes import Shapes
 from netdsl.onnx.tensors import ConstantPool
+from netdsl.ops.onnx_schema import RANDOM
 
 ONNX_TYPES = {
     DType.float32: TensorProto.FLOAT,
@@ -186,12 +187,6 @@ class NodeEmitter:
         for key in sorted(attributes):
             node.attribute.append(_attribute(key, attributes[key], types[key]))
         return node
-
-
-#: ONNX operators that make something else each time
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 
 
 def _rename(node: NodeProto, names: Mapping[str, str]) -> None:

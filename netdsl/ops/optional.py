@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.ir.arguments import Shape
+from netdsl.ir.arguments import ArgumentError, Kind, Shape
 from netdsl.ir.dims import Dim
+from netdsl.ir.graph import Value
 from netdsl.ir.opdef import OpError
 
 
@@ -27,3 +28,17 @@ def spatial_dims(op: str, value: tuple[Dim, ...], rank: int, argument: str) -> t
     if len(value) != rank:
         raise OpError(f"{op}: '{argument}' has {len(value)} values for {rank} spatial axes", argument=argument)
     return value
+
+
+class _OptionalTensor(Kind):
+    """A tensor, or none."""
+
+    is_tensor = True
+
+    def convert(self, value: Any) -> Value | None:
+        if value is None or isinstance(value, Value):
+            return value
+        raise ArgumentError("a tensor or none")
+
+
+OPTIONAL_TENSOR = _OptionalTensor("tensor or none")

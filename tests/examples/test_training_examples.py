@@ -31,10 +31,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(name: str, data: Path, held_out: Path, checkpoint: Path, *options: str) -> dict[str, Any]:
-    """Trains an example and evaluates its checkpoint on the held-out data."""
+def trained(
+    name: str, data: Path, held_out: Path, checkpoint: Path, *options: str, **settings: float
+) -> dict[str, Any]:
+    """Trains an example, with some parameters set, and evaluates its checkpoint on the held-out data."""
     network = EXAMPLES / f"{name}.net"
     machine = ["--device", "cpu", "--threads", "1"]
+    machine += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     run(*NETDSL, "train", network, "--data", data, "--val", held_out, "-o", checkpoint, *machine, *options)
     found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
     numbers: dict[str, Any] = json.loads(found)
@@ -124,3 +127,23 @@ def test_character_models_foretell_a_text(name: str, epochs: int, data: Path, tm
     made = run(*script, "--start", "Copyright", "--length", "30")
     assert made.startswith("Copyright") and len(made) == len("Copyright") + 30 + 1
     assert run(*script, "--start", "Copyright", "--length", "30") == made
+
+
+def test_vision_transformer_reads_the_digits(data: Path, tmp_path: Path) -> None:
+    train, test = data / "digits8_train.npz", data / "digits8_test.npz"
+    found = trained("vit_digits", train, test, tmp_path / "v.safetensors", "--epochs", "20")
+    assert found["metrics"]["accuracy"] >= 0.93
+
+
+def test_gpt_learns_to_spell(tmp_path: Path) -> None:
+    """Sums in words: all but the numbers can be known from the characters before."""
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    rng = np.random.default_rng(0)
+    for part, lines in (("train", 800), ("test", 80)):
+        pairs = rng.integers(0, 5, (lines, 2))
+        (tmp_path / f"{part}.txt").write_text(
+            "".join(f"{words[a]} plus {words[b]} is {words[a + b]}\n" for a, b in pairs)
+        )
+    small = {"vocabulary": 20, "length": 32, "features": 48, "depth": 2, "rate": 0.0, "lr": 0.004}
+    found = trained("gpt", tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "g.safetensors", **small)
+    assert found["loss"] < 0.5
