@@ -37,6 +37,8 @@ from netdsl.ops import (
     reduction,
     regularisation,
     resize,
+    roi,
+    roi_gradient,
     selection,
     shape,
     smooth,
@@ -82,6 +84,8 @@ _FAMILIES = (
     random,
     rearrange,
     resize,
+    roi,
+    roi_gradient,
 )
 
 _DEFINED = [

@@ -33,6 +33,8 @@ WITHOUT_GRADIENT = {
     "not_equal",
     "one_hot",
     "resize_matrix",
+    "roi_matrix",
+    "roi_positions",
     "uniform_random",
 }
 
