@@ -42,6 +42,7 @@ from netdsl.ops import (
     selection,
     shape,
     smooth,
+    suppression,
     switchable_norm,
     transposed,
     unary,
@@ -86,6 +87,7 @@ _FAMILIES = (
     resize,
     roi,
     roi_gradient,
+    suppression,
 )
 
 _DEFINED = [

@@ -161,8 +161,9 @@ class RoiPositions(Primitive):
         lines = cx.emit("Mul", cx.emit("Add", rows, first), cx.shape([input.shape[3]]))
         at = cx.emit("Add", *self._crossed(cx, lines, columns))  # [K, P, Q, R, S]
         counted = cx.emit("And", *self._crossed(cx, row_counts, column_counts))
-        flat = cx.emit("Concat", cx.emit("Shape", at, start=0, end=3), cx.ints([-1]), axis=0)
-        at, counted = (cx.emit("Reshape", name, flat) for name in (at, counted))
+        window = cx.emit("Mul", *(cx.emit("Shape", at, start=axis, end=axis + 1) for axis in (3, 4)))
+        flat = cx.emit("Concat", cx.emit("Shape", at, start=0, end=3), window, axis=0)
+        at, counted = (cx.emit("Reshape", name, flat, allowzero=1) for name in (at, counted))
         moved = cx.emit("Transpose", x, perm=[0, 2, 3, 1])
         batch, channels, height, width = input.shape
         lines = emit_reshape(cx, moved, (batch, height, width, channels), (batch * height * width, channels))

@@ -30,6 +30,7 @@ WITHOUT_GRADIENT = {
     "less",
     "less_equal",
     "max_pool_gradient",
+    "non_max_suppression",
     "not_equal",
     "one_hot",
     "resize_matrix",

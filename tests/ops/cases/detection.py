@@ -65,3 +65,73 @@ CASES += [
     for name, call in {"roi_align": ALIGN["two_samples"], "roi_pool": POOL["scaled"]}.items()
     for dtype, e in TYPES.items()
 ]
+
+
+def _overlapping(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Boxes `[2, count, 4]` of which many overlap; corners in any order."""
+    random = np.random.default_rng(7)
+    centres, sizes = random.uniform(0, 4, (2, count, 2)), random.uniform(1, 3, (2, count, 2))
+    corners = np.stack([centres - sizes / 2, centres + sizes / 2], axis=2)
+    return random.permuted(corners, axis=2).reshape(2, count, 4).astype(np.float32)
+
+
+#: scores in steps of an eighth, so that some are equal
+SCORES = (np.random.default_rng(8).integers(0, 8, (2, 3, 20)) / 8).astype(np.float32)
+SUPPRESSED = "input b: {dtype}[N, K, 4]  input s: {dtype}[N, 3, K]  chosen = non_max_suppression(b, s{options})  "
+SUPPRESSION = {
+    "default": "",
+    "limited": ", 2, 0.3",
+    "scored": ", score_threshold=0.5, iou_threshold=0.2",
+    "none_left": ", score_threshold=2",
+    "none_wanted": ", 0",
+    "centres": ", center_point_box=true",
+}
+CASES += [
+    Case(
+        f"non_max_suppression_{name}",
+        SUPPRESSED.format(dtype="float32", options=options) + "output chosen",
+        {"b": _overlapping(20), "s": SCORES},
+        rtol=0,
+        atol=0,
+    )
+    for name, options in SUPPRESSION.items()
+]
+CASES += [
+    Case(
+        f"non_max_suppression_{dtype}",
+        SUPPRESSED.format(dtype=dtype, options="") + "output chosen",
+        {"b": _overlapping(20).astype(dtype), "s": SCORES.astype(dtype)},
+        rtol=0,
+        atol=0,
+    )
+    for dtype in ("float16", "float64")
+]
+#: what is behind it: gathers, and shapes that name the count without reading the result
+BEHIND = """
+    b = cast(corners, float32) / 8
+    chosen = non_max_suppression(b, s{options})
+    row = chosen[:, 0] * b.shape[1] + chosen[:, 2]
+    output boxes = b -> flatten(0, 1) -> gather(row)
+    output share = boxes / (chosen.shape[0] + 1)
+    output ones = tensor([1.0]) -> expand([2 * chosen.shape[0], 3])
+    output pooled = x -> roi_align(boxes, 2, sampling_ratio=1, batch_indices=chosen[:, 0])
+    output largest = x -> roi_pool(boxes, 2, batch_indices=chosen[:, 0])
+"""
+CASES += [
+    Case(
+        f"non_max_suppression_and_behind_{name}",
+        "input x: float32[N, 3, 7, 9]  input corners: int64[N, K, 4]  input s: float32[N, 3, K]"
+        + BEHIND.format(options=options),
+        {"x": (2, 3, 7, 9), "corners": (8 * _overlapping(20)).astype(np.int64), "s": SCORES},
+    )
+    for name, options in {"some": "", "none": ", score_threshold=2"}.items()
+]
+CASES.append(
+    Case(
+        "non_max_suppression_of_one_class",
+        "input b: float32[K, 4]  input s: float32[K]  output chosen = non_max_suppression(b, s, 5)",
+        {"b": _overlapping(20)[0], "s": SCORES[0, 0]},
+        rtol=0,
+        atol=0,
+    )
+)
