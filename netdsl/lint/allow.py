@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from netdsl.diagnostics import Diagnostic, nearest
+from netdsl.diagnostics import Diagnostic, Severity, nearest
 from netdsl.lint.rule import Rule
 from netdsl.source import Span
 from netdsl.syntax import tree
@@ -89,6 +89,7 @@ class Allowance:
         span = diagnostic.span
         return (
             span is not None
+            and diagnostic.severity is Severity.WARNING
             and diagnostic.name == self.name
             and span.file is self.span.file
             and self.first <= span.line <= self.last
@@ -112,7 +113,7 @@ def allowances(file: tree.File) -> tuple[Allowance, ...]:
 def without_allowed(
     diagnostics: Sequence[Diagnostic], allowed: Sequence[Allowance]
 ) -> tuple[list[Diagnostic], set[Allowance]]:
-    """What no comment silences, and the comments' names that silence something. Errors have names of their own."""
+    """What no comment silences, and the comments' names that silence something."""
     by_name: dict[str, list[Allowance]] = {}
     for allowance in allowed:
         by_name.setdefault(allowance.name, []).append(allowance)

@@ -125,6 +125,8 @@ def _after(node: Node, before: Sequence[_Stacks]) -> _Stacks | None:
 
 
 def _keeps_positions(node: Node) -> bool:
+    if node.op.family == "normalisation":  # statistics of the whole say nothing about one position
+        return True
     reach = node.op.reach([v.type for v in node.inputs], [v.type for v in node.outputs])
     return not reach.whole and not reach.axes
 

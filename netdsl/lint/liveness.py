@@ -33,11 +33,13 @@ def dead_bindings(
     """Those of a body, in the order of the text, and those of the parameters in front of it; names `after` are read
     behind the body's end."""
     found: list[Dead] = []
-    scan = _Scan(found.append, {*after})
+    parameters = list(parameters)
+    read = names_in(body).union(after, *(names_in(p.default) for p in parameters if p.default is not None))
+    scan = _Scan(found.append, {*after}, read)
     scan.body(body)
     inside, found = found[::-1], []
     scan.report = found.append
-    for parameter in reversed(list(parameters)):
+    for parameter in reversed(parameters):
         scan.bind(parameter.name, "parameter")
         if parameter.default is not None:
             scan.read(names_in(parameter.default))
@@ -46,15 +48,17 @@ def dead_bindings(
 
 class _Scan:
     """The state in front of the statement at hand: names that may be read, and, for the body and each branch or loop
-    around it, those that are bound before that, with the place."""
+    around it, those that are bound before that, with the place. `ever_read` are those that some expression reads: for
+    others `x += 1` is no use of `x`."""
 
-    def __init__(self, report: Callable[[Dead], None], live: set[str]) -> None:
+    def __init__(self, report: Callable[[Dead], None], live: set[str], ever_read: frozenset[str]) -> None:
         self.report = report
         self.live = live
+        self.ever_read = ever_read
         self.bound: list[dict[str, Span]] = [{}]
 
     def read(self, names: Iterable[str]) -> None:
-        for name in names:
+        for name in self.ever_read & set(names):
             self.live.add(name)
             for bound in self.bound:
                 bound.pop(name, None)

@@ -153,7 +153,8 @@ def _body(node: tree.Block | tree.Network, after: Collection[str]) -> Iterator[D
     inside, parameters = dead_bindings(node.body, node.parameters, after)
     read = names_in(node.body).union(after)
     sizes = _names_of_sizes(node)
-    told = set[str]()  # names that nothing at all reads: their first binding says so for all of them
+    # Of names that nothing at all reads the first binding says so for all of them.
+    told = {dead.name.id for dead in parameters} - read
     for dead in inside:
         name = dead.name
         if name.id in told or not _meant(name):
