@@ -298,9 +298,10 @@ def same_dtype(op: str, *inputs: TensorType) -> DType:
     """The inputs' common element type. Raises ShapeError where they differ."""
     for other in inputs[1:]:
         if other.dtype is not inputs[0].dtype:
+            to = max((inputs[0].dtype, other.dtype), key=lambda dtype: (dtype.is_float, dtype is not DType.bool))
             raise ShapeError(
                 f"{op}: element types {inputs[0].dtype} and {other.dtype} do not mix",
-                help=f"convert one of them: cast(x, {inputs[0].dtype})",
+                help=f"convert one of them: cast(x, {to})",
             )
     return inputs[0].dtype
 

@@ -22,6 +22,7 @@ from netdsl.passes.dropout import RemoveDropout
 from netdsl.passes.fold_backward import FoldBackward
 from netdsl.passes.fold_constants import FoldConstants
 from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
+from netdsl.passes.fold_gradient_scale import FoldGradientScale
 from netdsl.passes.fold_norm import FoldNorm
 from netdsl.passes.fold_through import FoldThrough
 from netdsl.passes.fuse_pointwise import FusePointwise
@@ -70,6 +71,7 @@ TRAINING: tuple[Pass, ...] = (
     RemoveIdentities(),
     MergePairs(),
     Joins(),
+    FoldGradientScale(),
     CommonSubexpressions(),
 )
 
