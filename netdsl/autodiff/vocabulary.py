@@ -15,9 +15,10 @@ from netdsl.autodiff.recompute import usual_size
 from netdsl.ir.graph import Node, Value
 from netdsl.ops.dense import Dense
 from netdsl.ops.embedding import Embedding
+from netdsl.ops.gather import ONE_HOT
 from netdsl.ops.shape import Transpose
 
-WORTH = 4  #: ids for each entry of the vocabulary: scattering a gradient costs as much as a few products
+WORTH = 4  #: ids for each entry of the vocabulary, so that what is done for all of it is little
 
 
 def project_vocabularies(extension: Extension) -> None:
@@ -45,7 +46,10 @@ def _ids_and_vectors(extension: Extension, makers: Mapping[Value, Node], dense: 
     if maker is None or not isinstance(maker.op, Embedding):
         return None
     ids, vectors = maker.inputs
-    if usual_size(ids.type.size) < WORTH * usual_size(vectors.shape[0]):
+    size, dim = (usual_size(d) for d in vectors.shape)
+    # Backward, the gradients of equal ids may be added by a product with a matrix of ones [size, ids]: it should cost
+    # less than the three products that the layer itself would be.
+    if size > min(3 * dim, ONE_HOT) or usual_size(ids.type.size) < WORTH * size:
         return None
     extension.at(dense.path, dense.place)
     return ids if moved is None else extension.emit(Transpose(moved[:-1]), ids), vectors

@@ -78,7 +78,7 @@ class StandardEngine:
         self.weights: dict[str, TensorType] = {p.name: p.value.type for p in graph.parameters}
         self.trainable = trainable_names(graph)
         self._state = self._open({name: weights[name] for name in self.weights}, device)
-        self._models = self._models_for(recipe, graph, Target(self._state.device, threads or os.cpu_count() or 1))
+        self._models = self._models_for(recipe, graph, _target(self._state.device, threads))
         self._threads = threads
         self._trained = frozenset(self.trainable)
         self._steppers: dict[str, Runner] = {}
@@ -205,3 +205,8 @@ class StandardEngine:
 
 def _result(values: dict[str, NDArrayAny]) -> StepResult:
     return StepResult(float(values.pop(LOSS)), values)
+
+
+def _target(device: Literal["cpu", "cuda"], threads: int | None) -> Target:
+    """What the engine's sessions run on; it starts their threads itself where their number is given."""
+    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None)
