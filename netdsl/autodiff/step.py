@@ -19,6 +19,7 @@ from netdsl.autodiff.precision import to_mixed
 from netdsl.autodiff.recompute import Choice, Recomputation, dropped_values
 from netdsl.autodiff.scaling import LossScale
 from netdsl.autodiff.training_mode import TrainingForm, to_training
+from netdsl.autodiff.vocabulary import project_vocabularies
 from netdsl.ir.graph import Graph, Output, Parameter, Value
 from netdsl.ir.initializer import ZEROS, Initializer
 from netdsl.ir.recipe import Precision
@@ -127,6 +128,7 @@ def build_step(graph: Graph, options: StepOptions, results: Sequence[str]) -> St
     step = _Step(graph, options, Extension(graph))
     trained = [p for p in graph.parameters if p.name in options.trainable]
     form = to_training(step.extension, graph.nodes, step.seed, frozenset(p.value for p in trained))
+    project_vocabularies(step.extension)
     kept = {o.name: form.values.get(o.value, o.value) for o in graph.outputs if o.name in results}
     gradients = _gradients(step, kept["loss"], trained)
     share = step.scalar(SHARE, SCALAR) if options.phase != "only" else None

@@ -30,6 +30,7 @@ from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, second
 from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_gradient import ConvInputGradient, ConvWeightGradient
 from netdsl.ops.convolution_weight_forms import WEIGHT
+from netdsl.ops.gather import AddRows
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
 from netdsl.ops.shape import Reshape
@@ -344,3 +345,32 @@ def test_convolutions_against_pytorch(name: str) -> None:
     found = ConvInputGradient(*window, size).evaluate(dy, w), ConvWeightGradient(*window, kernel).evaluate(x, dy)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-9, atol=1e-9)
+
+
+ADDED = {  # the form by the size of what is added to and the target
+    (5, Target()): "MatMul",
+    (300, Target()): "ScatterElements",
+    (5, Target(threads=2, certain=True)): "MatMul",
+    (300, Target(threads=1, certain=True)): "ScatterND",
+    (300, Target("cuda")): "ScatterND",
+}
+
+
+@pytest.mark.parametrize(("size", "target"), ADDED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_of_equal_indices_are_added(size: int, target: Target, dtype: str, axis: int) -> None:
+    """By ScatterND, whose additions several threads may lose, where there is one thread for certain."""
+    rng = np.random.default_rng(0)
+    builder = GraphBuilder("g")
+    shape = (7, 3) if axis == 0 else (3, 7)
+    ids = builder.input("ids", TensorType(DType.int64, (7,)))
+    dy = builder.input("dy", TensorType(DType[dtype], shape))
+    builder.output("y", builder.emit(AddRows(axis, size), ids, dy))
+    graph = builder.finish()
+    arrays = {"ids": np.array([1, 4, 1, 0, -1, 4, 1]), "dy": rng.normal(size=shape).astype(dtype)}
+    model = to_proto(graph, WeightStore(()), target=target)
+    kinds = {n.op_type for n in model.graph.node}
+    assert kinds & {"MatMul", "ScatterElements", "ScatterND"} == {ADDED[size, target]}
+    found = Session(model.SerializeToString(), "cpu", threads=1).run(arrays)["y"]
+    np.testing.assert_allclose(found, interpret(graph, arrays, WeightStore(()))["y"], rtol=1e-6, atol=1e-6)
