@@ -28,7 +28,7 @@ def to_table(
         lines += ["", *styled(BOLD, [head]), *body, ""]
     columns, totals = _totals(report, other)
     head, *body = grid(columns, totals, columns[1:], width)
-    lines += ["", *styled(BOLD, [head]), *body, "", *styled(DIM, _wrapped(conventions(), width))]
+    lines += ["", *styled(BOLD, [head]), *body, "", *styled(DIM, _wrapped(conventions(report), width))]
     return "\n".join(lines) + "\n"
 
 

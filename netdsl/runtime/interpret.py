@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from netdsl.ir.dims import symbol
 from netdsl.ir.graph import Graph, Node, Value
 from netdsl.ir.types import NDArrayAny
 from netdsl.runtime.bind import bind
@@ -44,11 +45,17 @@ def interpret(
     return {o.name: take(o.value) for o in graph.outputs}
 
 
-def run_node(node: Node, operands: Mapping[Value, NDArrayAny], env: Mapping[str, int]) -> tuple[NDArrayAny, ...]:
-    """The arrays of a node's outputs."""
+def run_node(node: Node, operands: Mapping[Value, NDArrayAny], env: dict[str, int]) -> tuple[NDArrayAny, ...]:
+    """The arrays of a node's outputs. The counts that the node finds are added to the symbols' values, `env`."""
     with np.errstate(all="ignore"):
-        results = node.op.bind(dict(env)).evaluate(*(operands[v] for v in node.inputs))
-    return results if isinstance(results, tuple) else (results,)
+        results = node.op.bind(env).evaluate(*(operands[v] for v in node.inputs))
+    arrays = results if isinstance(results, tuple) else (results,)
+    for name in node.op.counts:
+        found = zip(node.outputs, arrays, strict=True)
+        env[name] = next(
+            size for v, a in found for dim, size in zip(v.shape, a.shape, strict=True) if dim == symbol(name)
+        )
+    return arrays
 
 
 def _as_it_is(array: NDArrayAny) -> NDArrayAny:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.graph import Graph, Output
 from netdsl.ir.types import DType
@@ -16,6 +17,7 @@ from netdsl.ops.batch_norm import BatchNorm
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.verify import compare
+from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
 from tests.elaborate.helpers import graph_of
 from tests.onnx.graphs import Net, small_net, tensor
@@ -159,3 +161,27 @@ def test_float16_has_a_wider_tolerance():
     graph = net.graph(y=net("exp", net.inputs[0]))
     assert compare(graph, graph, WeightStore(())).worst.tolerance > 1e-3
     assert graph.outputs[0].value.dtype is DType.float16
+
+
+def detector(scale: float) -> Graph:
+    """Boxes kept by scores of which many are all but equal; `scale` changes them a little."""
+    source = f"""network T {{
+        input boxes: float32[1, 200, 4]
+        input scores: float32[1, 1, 200]
+        chosen = non_max_suppression(boxes, 1 + {scale} * scores)
+        output kept = boxes[0] -> gather(chosen[:, 2])
+    }}"""
+    return elaborate(SourceFile("t.net", source)).graph
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+def test_a_selection_may_hang_on_the_last_bit_of_a_score(runtime):
+    one, other = detector(1e-6), detector(-1e-6)
+    arrays = random_inputs(one, {})
+    kept = [interpret(g, arrays, WeightStore(()))["kept"] for g in (one, other)]
+    assert kept[0].shape != kept[1].shape or not np.allclose(*kept)
+    found = compare(one, other, WeightStore(()), runtime=runtime)
+    assert found.ok
+    operands = [f"non_max_suppression/operand {i}" for i in (0, 1)]
+    assert [d.output for d in found.differences] == ["kept", *operands]
+    assert not compare(one, detector(1.0), WeightStore(()), runtime=runtime).ok
