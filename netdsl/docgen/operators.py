@@ -1,16 +1,10 @@
-"""`python -m netdsl.docgen`: writes docs/operators.md, the reference of everything that the tables define.
-
-Operators, metrics, initializers, optimizers and schedules come from the definitions that the compiler itself reads;
-the text is never edited by hand. `--check` writes nothing and exits with status 1 where the file is out of date.
-"""
+"""docs/operators.md: operators, metrics, initializers, optimizers and schedules, from the compiler's definitions."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from netdsl.ir.arguments import Axes, Kind, Param, Shape
@@ -19,8 +13,6 @@ from netdsl.ir.opdef import Operator
 from netdsl.ir.recipe import EARLY_STOP, OPTIMIZERS, SCHEDULES
 from netdsl.ops import OPERATORS
 from netdsl.ops.metric import METRICS
-
-TARGET = Path("docs/operators.md")
 
 #: Families in the order of the reference, with their titles; others follow by name.
 _FAMILIES = {
@@ -161,22 +153,3 @@ def _training() -> Iterator[str]:
         yield f"## {title}\n\n{text}"
         for name, signature in table.items():
             yield _entry(name, signature, "", "")
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Writes the page, or with `--check` compares it."""
-    page = operators_page()
-    if "--check" not in arguments:
-        TARGET.write_text(page, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == page:
-        return 0
-    print(f"{TARGET} is out of date: run python -m netdsl.docgen", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
