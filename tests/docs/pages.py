@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -157,39 +156,60 @@ def _expanded(word: str) -> list[str]:
 
 # --- shown and printed -----------------------------------------------------------------------------------------------
 
+Agree = Callable[[str, str], bool]
+
 
 def agrees(block: Block, printed: str) -> bool:
     """Whether a block shows what was printed."""
-    shown, out = _lines(block.body), _lines(printed)
-    return _matches(shown, out, "approximate" in block.words)
+    same = _about_same if "approximate" in block.words else _same
+    return aligned(_lines(block.body), _lines(printed), same) is not None
 
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").split("\n")]
 
 
-def _matches(shown: list[str], out: list[str], approximate: bool) -> bool:
-    """Whether the lines agree in order; `…` alone stands for any number of them."""
+def aligned(shown: Sequence[str], out: Sequence[str], same: Agree) -> list[str] | None:
+    """The printed line for each shown one, None where they disagree; `…` alone stands for any number of lines."""
     if "…" not in shown:
-        return len(shown) == len(out) and all(_same(*pair, approximate) for pair in zip(shown, out, strict=True))
+        fits = len(shown) == len(out) and all(map(same, shown, out))
+        return list(out) if fits else None
     first = shown.index("…")
-    if not _matches(shown[:first], out[:first], approximate):
-        return False
-    rest = shown[first + 1 :]
-    return not rest or any(_matches(rest, out[at:], approximate) for at in range(first, len(out)))
+    head, rest = aligned(shown[:first], out[:first], same), shown[first + 1 :]
+    if head is None or not rest:
+        return None if head is None else [*head, "…"]
+    tails = (aligned(rest, out[at:], same) for at in range(first, len(out)))
+    tail = next((tail for tail in tails if tail is not None), None)
+    return None if tail is None else [*head, "…", *tail]
 
 
-def _same(shown: str, out: str, approximate: bool) -> bool:
-    """Whether two lines agree; every second part of `shown` is a fraction that may differ."""
-    parts = _FRACTION.split(shown) if approximate else [shown]
-    texts = [re.escape(part).replace("…", ".*") for part in parts[::2]]
-    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)".join(texts), out)
+def _same(shown: str, out: str) -> bool:
+    return re.fullmatch(_pattern(shown), out) is not None
+
+
+def _about_same(shown: str, out: str) -> bool:
+    """Every second part of `shown` is a fraction that may differ."""
+    parts = _FRACTION.split(shown)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)".join(map(_pattern, parts[::2])), out)
     return match is not None and all(map(_close, parts[1::2], match.groups()))
 
 
 def _close(shown: str, out: str) -> bool:
     a, b = float(shown), float(out)
     return abs(a - b) <= max(0.03, abs(a) / 20)
+
+
+def _alike(shown: str, out: str) -> bool:
+    """Whether a line is what a shown one has become: the same but for numbers and widths, or begun by the same word."""
+    pattern = r"[-\d.,×/\s─e]*".join(map(_pattern, re.split(r"[-\d.,×/\s─]+", shown)))
+    return re.fullmatch(pattern, out) is not None or shown.split()[:1] == out.split()[:1]
+
+
+def _pattern(shown: str) -> str:
+    return re.escape(shown).replace("…", ".*")
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -204,10 +224,16 @@ def rewrite(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for block, out in reversed(wrong):
         print(f"{block}: rewritten")
-        text = text[: block.start] + "\n".join(_lines(_VOLATILE.sub("…", out))) + "\n" + text[block.end :]
+        text = text[: block.start] + rewritten(block, out) + text[block.end :]
     page.write_text(text, encoding="utf-8")
 
 
+def rewritten(block: Block, printed: str) -> str:
+    """What a block ought to show: it leaves out what it left out, where that can still be seen."""
+    out = _lines(_VOLATILE.sub("…", printed))
+    lines = aligned(_lines(block.body), out, _alike) if "…" in block.body else None
+    return "\n".join(out if lines is None else lines) + "\n"
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("COLUMNS", "120")
     main()
