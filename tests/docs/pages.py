@@ -28,7 +28,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
 
 from click.testing import CliRunner
 from PIL import Image
@@ -41,7 +40,10 @@ FRAGMENT = "network Fragment {{\n    input image: float32[N, 3, 32, 32]\n\n{}\n 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _FRACTION = re.compile(r"(\d+\.\d+(?:e[-+]?\d+)?)")
 #: What differs from run to run, by the text that follows it.
-_VOLATILE = re.compile(r"[\d.,]+(?= s$| s left$| items/s)", re.MULTILINE)
+_VOLATILE = re.compile(
+    r"[\d.,]+(?= s$| s left$| items/s)|(?<=  )[\d,]+(?= bytes$)|(?<=at most )[\d.e-]+, [\d.e-]+(?= of its)",
+    re.MULTILINE,
+)
 _SET_UP = ("python3", ".", "pip", "apt-get", "tests/run", "pre-commit", "mkdocs")
 
 
@@ -72,7 +74,8 @@ def blocks(page: Path) -> Iterator[Block]:
     for match in FENCE.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         words = tuple(match["info"].split())
-        yield Block(page, line, words, dedent(match["body"]), match.start("body"), match.end("body"))
+        body = re.sub(f"^{match['indent']}", "", match["body"], flags=re.MULTILINE)
+        yield Block(page, line, words, body, match.start("body"), match.end("body"))
 
 
 def every(language: str) -> list[Block]:
