@@ -11,7 +11,7 @@ The rules take the protocols of this module, so an operator's file imports no dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -123,6 +123,10 @@ class Emitter(Protocol):
 
     def emit_all(self, op_type: str, outputs: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
         """An ONNX node with several outputs."""
+
+    def subgraph(self, inputs: int, build: Callable[..., Sequence[str]]) -> Any:
+        """A graph that is an attribute of a node, such as the `body` of a Scan. `build` gets the names of its inputs,
+        emits its nodes and returns the names of its outputs; its nodes may read every tensor outside of it."""
 
     def ints(self, values: Sequence[int]) -> str:
         """A constant int64 vector."""

@@ -3,7 +3,15 @@
 from netdsl.weights.checkpoint import Checkpoint, Entry
 from netdsl.weights.fold import ConstantEvaluator
 from netdsl.weights.load import load_checkpoint
-from netdsl.weights.safetensors import save_safetensors
+from netdsl.weights.safetensors import SafetensorsCheckpoint, save_safetensors
 from netdsl.weights.store import WeightStore
 
-__all__ = ["Checkpoint", "ConstantEvaluator", "Entry", "WeightStore", "load_checkpoint", "save_safetensors"]
+__all__ = [
+    "Checkpoint",
+    "ConstantEvaluator",
+    "Entry",
+    "SafetensorsCheckpoint",
+    "WeightStore",
+    "load_checkpoint",
+    "save_safetensors",
+]

@@ -27,12 +27,16 @@ WITHOUT_GRADIENT = {
     "equal",
     "greater",
     "greater_equal",
+    "gru_steps_gradient",
+    "inside",
     "less",
     "less_equal",
+    "lstm_steps_gradient",
     "max_pool_gradient",
     "not_equal",
     "one_hot",
     "resize_matrix",
+    "rnn_steps_gradient",
     "uniform_random",
 }
 

@@ -90,3 +90,37 @@ def test_regression_on_the_diabetes_table(data: Path, tmp_path: Path) -> None:
     truth = np.loadtxt(test, delimiter=",", skiprows=1)[:, -1]
     found = trained("diabetes", train, test, tmp_path / "d.safetensors")
     assert found["metrics"]["error"] < 0.82 * truth.std()
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("char_lstm", 6), ("gru_generator", 5)])
+def test_character_models_foretell_a_text(name: str, epochs: int, data: Path, tmp_path: Path) -> None:
+    """Better than each character's share of the text by far, and then the generator goes on from a beginning."""
+    whole = (data / "licence.txt").read_text("utf-8")
+    for part, text in (("train", whole[:18000]), ("test", whole[18000:20000])):
+        (tmp_path / f"{part}.txt").write_text("".join(c for c in text if c in set(whole[:18000])), "utf-8")
+    checkpoint = tmp_path / "model.safetensors"
+    small = ["--epochs", str(epochs), "--set", "units=96", "--batch", "8"]
+    held_out = tmp_path / "test.txt"
+    network = EXAMPLES / f"{name}.net"
+    machine = ["--device", "cpu", "--threads", "1", "--set", "units=96"]
+    run(
+        *NETDSL,
+        "train",
+        network,
+        "--data",
+        tmp_path / "train.txt",
+        "--val",
+        held_out,
+        "-o",
+        checkpoint,
+        *machine,
+        *small,
+    )
+    found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
+    counts = np.unique(list(whole[:18000]), return_counts=True)[1]
+    shares = counts / counts.sum()
+    assert json.loads(found)["loss"] < -(shares * np.log(shares)).sum() - 0.6
+    script = [sys.executable, EXAMPLES / "generate.py", network, checkpoint, "--set", "units=96"]
+    made = run(*script, "--start", "Copyright", "--length", "30")
+    assert made.startswith("Copyright") and len(made) == len("Copyright") + 30 + 1
+    assert run(*script, "--start", "Copyright", "--length", "30") == made

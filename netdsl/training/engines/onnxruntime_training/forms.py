@@ -41,7 +41,7 @@ from netdsl.ops.selection import Where
 from netdsl.ops.smooth import LogSoftmax
 from netdsl.ops.unary import Sqrt
 from netdsl.ops.unpooling import MaxPoolIndices
-from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, StopGradient
+from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, MaskedRelu, StopGradient
 
 Form = Callable[[GradientContext, Node], tuple[Value, ...]]
 _P = TypeVar("_P", bound=Primitive)
@@ -118,9 +118,8 @@ def _hard_swish(cx: GradientContext, node: Node) -> tuple[Value, ...]:
 
 
 def _relu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
-    """As a product with a mask: the engine's own gradient takes several times as long (but -inf becomes NaN)."""
     (x,) = node.inputs
-    return (g.mul(cx, x, g.mask(cx, ">", x, 0.0)),)
+    return (cx.emit(MaskedRelu(), x, g.mask(cx, ">", x, 0.0)),)
 
 
 def _prelu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
