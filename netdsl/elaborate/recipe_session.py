@@ -55,6 +55,7 @@ class RecipeSession(Session):
             pass
         if found is None or self.reporter.failed:
             raise DiagnosticError(self.errors_first())
+        self.lints.files()
         return ElaboratedRecipe(*found, self.sorted(), self.module.file)
 
     def _choose_recipe(self, label: str | None, network: str | None) -> tree.Train | None:
@@ -122,7 +123,10 @@ class RecipeSession(Session):
         frame.names |= names
         frame.bound |= dict.fromkeys(names, node.network.span)
         self.bind_parameters(evaluator, node.parameters, settings, frame)
-        return evaluator.finish_recipe(evaluator.run_recipe(node, frame, inner))
+        found = evaluator.finish_recipe(evaluator.run_recipe(node, frame, inner))
+        if found is not None:
+            self.lints.graph(found[1], evaluator.origins)
+        return found
 
     def _all_given(self, network: tree.Network, node: tree.Train, settings: Mapping[str, object]) -> bool:
         """Whether all parameters have values: a check of the file does without those that have no default."""

@@ -9,8 +9,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from netdsl.diagnostics import Note
-from netdsl.elaborate.bindings import bindings_of, target_names
-from netdsl.elaborate.bindings import children as tree_children
 from netdsl.elaborate.calls import Site
 from netdsl.elaborate.class_ids import class_ids
 from netdsl.elaborate.faults import Fault
@@ -25,6 +23,8 @@ from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Rec
 from netdsl.ops.metric import MetricValue
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bindings_of, target_names
+from netdsl.syntax.bindings import children as tree_children
 
 LOSS = "loss"
 

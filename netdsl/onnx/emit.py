@@ -18,6 +18,7 @@ from netdsl.ir.opdef import Target
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.onnx.shapes import Shapes
 from netdsl.onnx.tensors import ConstantPool
+from netdsl.ops.onnx_schema import RANDOM
 
 ONNX_TYPES = {
     DType.float32: TensorProto.FLOAT,
@@ -149,7 +150,9 @@ class NodeEmitter:
         start = len(self.nodes)
         results = node.op.lower(self, node, *inputs)
         made = (results,) if isinstance(results, str) else tuple(results)
-        return self._renamed(made, wanted, self.nodes[start:], node.path)
+        names = self._renamed(made, wanted, self.nodes[start:], node.path)
+        self._shapes.found(node, names)
+        return names
 
     def identity(self, name: str, output: str) -> None:
         """A node that gives an operand, or a constant, a second name."""
@@ -186,12 +189,6 @@ class NodeEmitter:
         for key in sorted(attributes):
             node.attribute.append(_attribute(key, attributes[key], types[key]))
         return node
-
-
-#: ONNX operators that make something else each time
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 
 
 def _rename(node: NodeProto, names: Mapping[str, str]) -> None:

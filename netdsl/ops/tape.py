@@ -58,4 +58,4 @@ def formula_gradient(cx: GradientContext, node: Node, formula: Formula, *grads: 
         for value, grad in zip(inner.inputs, inner.op.gradient(tape, inner, *arrived), strict=True):
             if grad is not None and tape.wants(value):
                 found[value] = g.add(cx, found[value], grad) if value in found else grad
-    return [found.get(v) for v in node.inputs]
+    return [found.pop(v, None) for v in node.inputs]  # a value that is read twice has one gradient, the sum

@@ -72,6 +72,7 @@ class Report:
     totals: Mapping[str, Dim]
     rows: tuple[Row, ...]
     state: tuple[Parameter, ...]
+    uncounted: tuple[str, ...] = ()  #: the operators whose work is not known
 
 
 def analyse(graph: Graph, training_peak: int | None = None) -> Report:
@@ -88,6 +89,7 @@ def analyse(graph: Graph, training_peak: int | None = None) -> Report:
         totals={key: getattr(cost, key) for key in TOTALS},
         rows=tuple(_rows(graph, item)),
         state=graph.parameters,
+        uncounted=tuple(sorted({n.op.title for n in graph.nodes if not n.op.counted})),
     )
 
 
@@ -163,7 +165,7 @@ def _operator(graph: Graph, layer: Sequence[Node]) -> str:
         if name in OPERATORS and not _only_called_so(graph, layer, name):
             return name
     heaviest = max(layer, key=lambda node: node_cost(node).macs != 0)
-    return heaviest.op.name
+    return heaviest.op.title
 
 
 def _only_called_so(graph: Graph, layer: Sequence[Node], name: str) -> bool:

@@ -22,6 +22,7 @@ WITHOUT_GRADIENT = {
     "argmin",
     "avg_pool_matrix",
     "batch_norm_gradient",
+    "causal_mask",
     "constant_tensor",
     "dimension",
     "equal",
@@ -33,10 +34,14 @@ WITHOUT_GRADIENT = {
     "less_equal",
     "lstm_steps_gradient",
     "max_pool_gradient",
+    "non_max_suppression",
     "not_equal",
     "one_hot",
+    "onnx",
     "resize_matrix",
     "rnn_steps_gradient",
+    "roi_matrix",
+    "roi_positions",
     "uniform_random",
 }
 

@@ -3,7 +3,8 @@
 The first line of a block says what it is:
 
 - `net`: a whole file, in canonical layout, without errors or warnings;
-- `net error`, `net warning`: a whole file that has one;
+- `net error`: a whole file that has one;
+- `net warning=NAME`: a whole file in canonical layout with that warning and no other;
 - `net fragment`: statements inside of a network with the input that `FRAGMENT` declares;
 - `file=NAME` behind a language: the file of that name in the reader's folder, from there on;
 - `text parameters=NAME.net`: the names of that file's parameters and buffers, in order;
@@ -36,7 +37,16 @@ from netdsl.cli.main import command_line
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FRAGMENT = "network Fragment {{\n    input image: float32[N, 3, 32, 32]\n\n{}\n    output result = image\n}}\n"
+#: Fragments show values that nothing reads.
+FRAGMENT = """\
+# netdsl: allow unused-value, unused-allow
+network Fragment {{
+    input image: float32[N, 3, 32, 32]
+
+{}
+    output result = image
+}}
+"""
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _FRACTION = re.compile(r"(\d+\.\d+(?:e[-+]?\d+)?)")
 #: What differs from run to run, by the text that follows it.
