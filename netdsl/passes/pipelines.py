@@ -33,6 +33,7 @@ from netdsl.passes.matmul_to_dense import MatMulToDense
 from netdsl.passes.merge_branches import MergeBranches
 from netdsl.passes.merge_padding import MergePadding
 from netdsl.passes.merge_parallel import MergeParallel
+from netdsl.passes.pool_first import PoolFirst
 from netdsl.passes.slices import Slices
 
 MAX_ROUNDS = 8
@@ -55,6 +56,7 @@ _REST: tuple[Pass, ...] = (
     MatMulToDense(),
     MergeBranches(),
     FoldBackward(),
+    PoolFirst(),
     FusePointwise(),
     MergeParallel(),
 )

@@ -14,7 +14,7 @@ from netdsl.cost import for_one_item, graph_cost, node_cost, receptive_fields
 from netdsl.ir.dims import Dim, evaluate
 from netdsl.ir.graph import Graph, Node, Parameter, Value
 from netdsl.ir.types import TensorType
-from netdsl.ops import OPERATORS
+from netdsl.ops import OPERATORS, PRIMITIVES
 from netdsl.source import Place
 
 #: What the two measures of work count; every format states it.
@@ -102,7 +102,7 @@ def _rows(graph: Graph, item: Graph) -> Iterable[Row]:
         outputs = _results(graph, layer)
         yield Row(
             path=layer[0].path,
-            op=_operator(layer),
+            op=_operator(graph, layer),
             outputs=tuple(v.type for v in outputs),
             parameters=sum(evaluate(p.value.type.size, {}) for node in layer for p in owners.get(node, ())),
             macs=sum((c.macs for c in costs), 0),
@@ -157,15 +157,21 @@ def _results(graph: Graph, layer: Sequence[Node]) -> list[Value]:
     return [v for values in (read[-1], *read[:-1]) for v in values] or list(layer[-1].outputs)
 
 
-def _operator(layer: Sequence[Node]) -> str:
+def _operator(graph: Graph, layer: Sequence[Node]) -> str:
     """The operator that the program called: its name is the layer's segment, unless `as` gave another."""
     segment = layer[0].path.rpartition(".")[2]
     stem, _, number = segment.rpartition("_")
     for name in (segment, stem if number.isdigit() else segment):
-        if name in OPERATORS:
+        if name in OPERATORS and not _only_called_so(graph, layer, name):
             return name
     heaviest = max(layer, key=lambda node: node_cost(node).macs != 0)
     return heaviest.op.title
+
+
+def _only_called_so(graph: Graph, layer: Sequence[Node], name: str) -> bool:
+    """Whether a layer is named like an operator that it is not: a `conv … as squeeze` has weights, `squeeze` none."""
+    first = layer[0]
+    return len(layer) == 1 and name in PRIMITIVES and first.op.name != name and bool(_weights(graph, first))
 
 
 def _first_users(graph: Graph) -> dict[Node, list[Parameter]]:

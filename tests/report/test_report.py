@@ -50,6 +50,13 @@ def test_rows_are_layers_and_a_shared_layer_counts_its_parameters_once(report):
     ]
 
 
+def test_a_layer_named_like_another_operator_is_reported_as_what_it_is():
+    text = TEXT.replace("@f ", "@squeeze_2 ").replace("%f.weight", "%squeeze_2.weight").replace("@stem.conv", "@expand")
+    words = {"SIZE": "32", "HALF": "16", "QUARTER": "8", "EIGHTH": "4", "LOC": 'loc("net.net":3:14)'}
+    found = analyse(parse_graph(re.sub("|".join(words), lambda m: words[m[0]], text), PRIMITIVES))
+    assert [row.op for row in found.rows] == ["conv", "relu", "conv", "conv"]
+
+
 def test_totals(report):
     assert report.totals["parameters"] == 8 * 27 + 8 + 8 * 72
     assert report.totals["trainable"] == 8 * 27 + 8
