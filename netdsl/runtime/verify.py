@@ -22,6 +22,7 @@ import numpy as np
 from netdsl.ir.graph import Graph, Output
 from netdsl.ir.types import DType, NDArrayAny, dtype_of
 from netdsl.onnx.export import OPSET, write_model
+from netdsl.runtime.calibrate import calibrated
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.session import Session, available
@@ -91,15 +92,19 @@ def compare(
     """
     env = choose_symbols([before, after])
     inputs = random_inputs(before, env, seed)
-    weights = store if store.checkpoint is not None else store.perturbed()
     use_runtime = available() if runtime is None else runtime
 
-    def run(graph: Graph, arrays: Mapping[str, NDArrayAny]) -> dict[str, NDArrayAny]:
+    def run(graph: Graph, arrays: Mapping[str, NDArrayAny], weights: WeightStore) -> dict[str, NDArrayAny]:
         return _run_onnx(graph, arrays, weights, opset) if use_runtime else interpret(graph, arrays, weights)
 
+    weights = store
+    if store.checkpoint is None:
+        drawn = store.perturbed()
+        weights = calibrated(before, drawn, lambda statistics: run(statistics, inputs, drawn))
     shown, resumed, selected = _with_selections(before, after)
-    expected = run(shown, inputs)
-    found = run(resumed, {**inputs, **{name: expected[output] for name, output in selected.items()}})
+    expected = run(shown, inputs, weights)
+    given = {name: expected[output] for name, output in selected.items()}
+    found = run(resumed, {**inputs, **given}, weights)
     compared = [name for name in expected if name in found]
     differences = tuple(_difference(name, expected[name], found[name], tolerance) for name in compared)
     return Comparison(differences, "ONNX Runtime" if use_runtime else "the NumPy rules", env)
