@@ -18,6 +18,8 @@ from netdsl.elaborate.values import (
     POISON,
     Given,
     ModuleValue,
+    OnnxOperators,
+    OperatorValue,
     Results,
     describe,
     describe_kind,
@@ -30,6 +32,7 @@ from netdsl.ir.graph import Value
 from netdsl.ir.opdef import Operator, OpError
 from netdsl.ops.arithmetic import INFIX, binary, negate
 from netdsl.ops.indexing import index
+from netdsl.ops.onnx_node import onnx_operator
 from netdsl.source import Span
 from netdsl.syntax import tree
 
@@ -197,6 +200,8 @@ class Tensors(Calls):
             return self._tensor_attribute(value, node)
         if isinstance(value, ModuleValue):
             return self._module_attribute(value, node)
+        if isinstance(value, OnnxOperators):
+            return self._onnx_operator(node)
         if isinstance(value, Results):
             if name in value.names:
                 result = value[value.names.index(name)]
@@ -232,6 +237,12 @@ class Tensors(Calls):
             notes = [self.operand_note(value, name_of(node.value), "this")]
             raise self.fault("attribute", message, node.name_span, notes=notes)
         return get(value)
+
+    def _onnx_operator(self, node: tree.Attribute) -> OperatorValue:
+        try:
+            return OperatorValue(onnx_operator(node.name))
+        except OpError as error:
+            raise self.fault("unknown-name", error.message, node.name_span, help=error.help) from None
 
     def _module_attribute(self, value: ModuleValue, node: tree.Attribute) -> Any:
         module, name = value.module, node.name

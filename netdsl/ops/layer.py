@@ -69,3 +69,7 @@ class Layer:
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
         return emit_dimension(self, dim, dtype)
+
+    def constant_value(self, value: Value) -> NDArrayAny | None:
+        made = next((n.op for n in reversed(self.builder.nodes) if n.outputs and n.outputs[0] is value), None)
+        return made.value.data if isinstance(made, Constant) else None

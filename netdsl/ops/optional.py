@@ -36,4 +36,4 @@ class _OptionalTensor(Tensor):
         return None if value is None else super().convert(value)
 
 
-TENSOR_OR_NONE = _OptionalTensor("tensor or none")
+OPTIONAL_TENSOR = _OptionalTensor("tensor or none")

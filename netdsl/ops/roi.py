@@ -33,7 +33,7 @@ from netdsl.ops import roi_gradient
 from netdsl.ops.constant import Cast
 from netdsl.ops.gather import as_positions
 from netdsl.ops.indexing import Slice
-from netdsl.ops.optional import TENSOR_OR_NONE
+from netdsl.ops.optional import OPTIONAL_TENSOR
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.roi_sampling import sampling_weights, window_positions
 from netdsl.ops.shape import Reshape, emit_reshape
@@ -43,7 +43,7 @@ _X = Param("x", TENSOR)
 _BOXES = Param("boxes", TENSOR, doc="`[K, 5]`: the picture's number in the batch, x1, y1, x2, y2; or `[K, 4]`")
 _SIZE = Param("size", PER_AXIS, doc="bins per axis")
 _SCALE = Param("scale", Float("number above 0", above=0), 1.0, doc="the feature map's size over the picture's")
-_BATCH = Param("batch_indices", TENSOR_OR_NONE, None, doc="the picture's number for boxes `[K, 4]`, integers `[K]`")
+_BATCH = Param("batch_indices", OPTIONAL_TENSOR, None, doc="the picture's number for boxes `[K, 4]`, integers `[K]`")
 
 WITHOUT_KERNELS = 22  #: from this opset on ONNX Runtime (1.31) has none for RoiAlign and MaxRoiPool
 SAMPLES = 2  #: per axis and bin, where costs must guess what `sampling_ratio` leaves to the box

@@ -8,7 +8,7 @@ chaotic, and the rounding of its first layers grows as much.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from netdsl.ir.build import GraphBuilder
@@ -23,7 +23,7 @@ from netdsl.passes.log import RewriteLog
 from netdsl.weights import WeightStore
 
 
-def calibrated(graph: Graph, store: WeightStore, run: Callable[[Graph], dict[str, NDArrayAny]]) -> WeightStore:
+def calibrated(graph: Graph, store: WeightStore, run: Callable[[Graph], Mapping[str, NDArrayAny]]) -> WeightStore:
     """The store with the drawn statistics of a graph's batch norms in units of what they normalise; `run` returns a
     graph's outputs by name. Batch norms whose statistics are no buffers of their own keep theirs."""
     statistics = _with_statistics(graph)

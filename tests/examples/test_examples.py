@@ -70,6 +70,33 @@ def test_context_module_as_published() -> None:
     assert found["layers"][-1]["receptive_field"]["size"] == [67, 67]
 
 
+def test_vit_counts_exactly() -> None:
+    """Patches, then per layer four projections, two products of attention and two dense layers, then the head."""
+    positions, features, hidden = 50, 768, 3072
+    layer = positions * features * (4 * features + 2 * positions + 2 * hidden)
+    patches = 49 * 3 * 32**2 * features
+    assert report("vit_b_32")["totals"]["macs"] == patches + 12 * layer + features * 1000 == 4_409_186_304
+
+
+def test_gpt_counts_and_sees_no_later_character(tmp_path: Path) -> None:
+    layer = 12 * 128**2 + 13 * 128  # projections, dense layers, biases, norms
+    assert report("gpt")["totals"]["parameters"] == 96 * 128 + 128 * 128 + 4 * layer + 2 * 128 == 822_016
+    gallery.netdsl("compile", EXAMPLES["gpt"].path, "-o", tmp_path / "gpt.onnx", "--quiet")
+    ids = np.random.default_rng(0).integers(0, 96, (1, 128))
+    later = ids.copy()
+    later[0, 70] = (ids[0, 70] + 1) % 96
+    logits = []
+    for array in (ids, later):
+        np.save(tmp_path / "ids.npy", array)
+        gallery.netdsl(
+            "run", tmp_path / "gpt.onnx", "--input", f"ids={tmp_path / 'ids.npy'}", "-o", tmp_path / "y.npz", "--quiet"
+        )
+        with np.load(tmp_path / "y.npz") as found:
+            logits.append(found["logits"][0])
+    np.testing.assert_allclose(logits[0][:70], logits[1][:70], atol=1e-6)
+    assert np.abs(logits[0][70:] - logits[1][70:]).max(axis=1).min() > 0
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_compiles_and_runs(name: str, tmp_path: Path) -> None:
     """The optimised model equals the one without rewrites on random inputs, and runs from files."""

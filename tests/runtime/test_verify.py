@@ -20,6 +20,7 @@ from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.verify import compare
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
+from tests.elaborate.helpers import graph_of
 from tests.onnx.graphs import Net, small_net, tensor
 
 
@@ -52,6 +53,30 @@ def test_a_lost_batch_norm_is_seen_though_a_fresh_one_does_nothing():
     found = compare(graph, wrong, store)
     assert not found.ok
     assert found.worst.relative > 0.01
+
+
+def amplifying(total: str) -> Graph:
+    """What is left of rounding when terms cancel, times 10^7; `total` is x + 2."""
+    return graph_of(f"network Net {{ input x: float32[N, 64]\noutput y = x + (({total}) - x - 2.0) * 1e7 }}")
+
+
+def test_rounding_that_the_network_amplifies_is_told_from_a_wrong_rewrite():
+    """Both graphs are far from each other in float32. In float64 one pair agrees."""
+    before, after, wrong = map(amplifying, ("x + 1.7 + 0.3", "x + 0.3 + 1.7", "x + 0.3 + 1.7001"))
+    found = compare(before, after, WeightStore(()))
+    assert found.worst.relative > 1e-2 and found.ok
+    assert "by rounding, which the network amplifies: in float64 by" in str(found)
+    assert not compare(before, wrong, WeightStore(())).ok
+    assert not compare(before, after, WeightStore(()), tolerance=1e-4).ok  # one's own tolerance is meant so
+
+
+def test_a_rewrite_that_loses_digits_is_wrong_though_exact_in_float64():
+    before, after = (
+        graph_of(f"network Net {{ input x: float32[N, 64]\noutput y = {body} }}")
+        for body in ("x * 1.5", "(x + 1e4) * 1.5 - 15000")
+    )
+    found = compare(before, after, WeightStore(()))
+    assert not found.ok and found.worst.relative < 1e-2
 
 
 def test_a_tolerance_of_ones_own():
