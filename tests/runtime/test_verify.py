@@ -12,6 +12,7 @@ from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.graph import Graph, Output
 from netdsl.ir.types import DType
+from netdsl.onnx.precision import to_precision
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.batch_norm import BatchNorm
 from netdsl.passes.pipelines import optimize
@@ -203,3 +204,13 @@ def test_a_deep_network_stays_small_enough_to_compare(runtime):
     assert found.ok
     assert np.isfinite(found.worst.absolute) and found.worst.relative > 0
     assert not compare(graph, without(graph, BatchNorm), store, runtime=runtime).ok
+
+
+def test_a_selection_in_another_precision():
+    graph = detector(1.0)
+    narrow = to_precision(graph, DType.float16)
+    store = WeightStore(graph.parameters)
+    found = compare(graph, narrow, store, tolerance=2e-2)
+    assert found.ok
+    assert found.worst.relative > 1e-5
+    assert not compare(graph, to_precision(detector(2.0), DType.float16), store, tolerance=2e-2).ok
