@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from netdsl.autodiff.algebra import Algebra
-from netdsl.autodiff.backward import backward
+from netdsl.autodiff.backward import backward, require_gradient
 from netdsl.autodiff.extend import Extension
 from netdsl.autodiff.optimizers import OPTIMIZERS, Direction, Update
 from netdsl.autodiff.precision import to_mixed
@@ -186,13 +186,16 @@ def build_directions(graph: Graph, options: StepOptions, differentiable: Collect
 
 def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[str, Value]:
     """The gradient of each trained parameter that the loss depends on, by name; times the loss scale, if there is
-    one."""
+    one. Raises DiagnosticError where an operator without a gradient keeps it from all of them."""
     forward = list(step.extension.nodes)
     step.extension.at("loss", None)
     seed = step.scale.seed(loss.dtype) if step.scale else step.extension.constant(1.0, loss.dtype)
     dropped = dropped_values(forward, step.options.recompute)
     stand_in = Recomputation(step.extension, forward, dropped).stand_in if dropped else None
-    by_value = backward(step.extension, forward, {loss: seed}, [p.value for p in trained], stand_in)
+    sources = [p.value for p in trained]
+    by_value = backward(step.extension, forward, {loss: seed}, sources, stand_in)
+    if not by_value:
+        require_gradient(forward, loss, sources)
     return {p.name: by_value[p.value] for p in trained if p.value in by_value}
 
 
