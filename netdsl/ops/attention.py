@@ -233,9 +233,10 @@ class Attention(Primitive):
         """The attention in operators that have gradients; `drop` is applied to the shares."""
         queries, keys, values = (
             g.transpose(cx, g.reshape(cx, x, self._split(x.type)), perm)
-            for x, perm in ((g.mul(cx, q, self._scale(q.type)), (0, 2, 1, 3)), (k, (0, 2, 3, 1)), (v, (0, 2, 1, 3)))
+            for x, perm in ((q, (0, 2, 1, 3)), (k, (0, 2, 3, 1)), (v, (0, 2, 1, 3)))
         )
-        shares = self._shares(cx, cx.emit(MatMul(), queries, keys), *mask)
+        scaled = g.mul(cx, queries, self._scale(q.type))
+        shares = self._shares(cx, cx.emit(MatMul(), scaled, keys), *mask)
         y = cx.emit(MatMul(), drop(shares), values)
         return g.reshape(cx, g.transpose(cx, y, (0, 2, 1, 3)), (*q.shape[:2], v.shape[2]))
 
