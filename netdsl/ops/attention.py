@@ -191,7 +191,7 @@ class Attention(Primitive):
             shares = cx.emit("Cast", shares, to=cx.onnx_type(dtype))
         y = cx.emit("Transpose", cx.emit("MatMul", shares, values), perm=[0, 2, 1, 3])
         whole = (*types[0].shape[:2], types[2].shape[2])
-        return emit_reshape(cx, y, (*types[0].shape[:2], self.heads, 0), whole)
+        return emit_reshape(cx, y, (*types[0].shape[:2], *self._split(types[2])[2:]), whole)
 
     def _emit_shares(self, cx: Emitter, dtype: DType, types: Sequence[TensorType], scores: str, mask: str) -> str:
         allowed = emit_causal_mask(cx, types[0].shape[1], types[1].shape[1]) if self.causal else ""
