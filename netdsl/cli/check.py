@@ -9,23 +9,32 @@ import click
 
 from netdsl.cli.console import Console
 from netdsl.cli.options import common
-from netdsl.diagnostics import Diagnostic, DiagnosticError, Note, Severity
+from netdsl.diagnostics import Diagnostic, DiagnosticError, Note, Severity, nearest
 from netdsl.elaborate import check
+from netdsl.lint import RULES
+from netdsl.lint.page import plain
+from netdsl.lint.rule import Rule
 from netdsl.source import Span
 from netdsl.syntax.read import read_source
 
 
 @click.command("check")
-@click.argument("files", metavar="FILE.net...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE.net...", nargs=-1)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--explain", metavar="NAME", help="Print what a warning means and what to do, instead of checking.")
 @common
 @click.pass_obj
-def command(console: Console, files: tuple[str, ...], form: str) -> int:
+def command(console: Console, files: tuple[str, ...], form: str, explain: str | None) -> int:
     """Report every error and warning of FILE.net ..., recipes and blocks that nobody calls included.
 
     Writes nothing. Text goes to stderr; `--format json` prints a list of objects to stdout. Exit status 1 if there is
-    any error.
+    any error. `# netdsl: allow NAME` in a file silences a warning; `--explain NAME` says what it is about.
     """
+    if explain is not None:
+        console.result(plain(_rule(explain)))
+        return 0
+    if not files:
+        raise click.UsageError("Missing argument 'FILE.net...'.")
     found: dict[tuple[object, ...], Diagnostic] = {}
     for file in files:
         own = _diagnose(file)
@@ -39,6 +48,15 @@ def command(console: Console, files: tuple[str, ...], form: str) -> int:
     else:
         console.diagnostics(everything)
     return 1 if _errors(everything) else 0
+
+
+def _rule(name: str) -> Rule:
+    """The kind of warning of that name. Raises UsageError."""
+    if name in RULES:
+        return RULES[name]
+    near = nearest(name, RULES)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(RULES)}"
+    raise click.UsageError(f"There is no warning {name!r}: {hint}")
 
 
 def _diagnose(file: str) -> tuple[Diagnostic, ...]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from netdsl.diagnostics import Note
 from netdsl.elaborate.binding import BindError, bind_names
-from netdsl.elaborate.bindings import inputs_of
 from netdsl.elaborate.calls import Site
 from netdsl.elaborate.core import CallSite
 from netdsl.elaborate.faults import Fault
@@ -34,6 +33,7 @@ from netdsl.ir.opdef import OpError
 from netdsl.ir.types import TensorType
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import inputs_of
 
 
 class Declarations(Types):

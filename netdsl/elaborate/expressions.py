@@ -8,7 +8,6 @@ from typing import Any
 
 from netdsl.diagnostics import Note
 from netdsl.elaborate import arithmetic, compare
-from netdsl.elaborate.bindings import bound_in
 from netdsl.elaborate.builtins import BUILTINS, OPERATOR_VALUES
 from netdsl.elaborate.core import Core
 from netdsl.elaborate.faults import Fault, Refusal
@@ -19,6 +18,7 @@ from netdsl.elaborate.values import POISON, BlockValue, ModuleValue, NetworkValu
 from netdsl.ir.graph import Value
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bound_in
 
 _MISSING: Any = object()
 _ATOMS = (tree.Name, tree.Literal)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from netdsl.diagnostics import Note, error, warning
-from netdsl.elaborate.bindings import bindings_of, bound_in, children, target_names
+from netdsl.diagnostics import Note, error
 from netdsl.elaborate.builtins import BUILTINS
 from netdsl.elaborate.core import Reporter
-from netdsl.elaborate.files import Module, defined_names
+from netdsl.elaborate.files import Module, unknown_member_help
 from netdsl.elaborate.suggest import did_you_mean, suggest
 from netdsl.elaborate.tensors import ATTRIBUTES
 from netdsl.elaborate.types import dim_names
 from netdsl.elaborate.values import ModuleValue
+from netdsl.lint.evaluation import UNREACHABLE
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bindings_of, bound_in, children, target_names
 
 _ALIEN = frozenset(("True", "False", "None"))  # the parser said so
 _HELP = {
@@ -120,9 +121,7 @@ class _Checker:
         returned = False
         for statement in node.statements:
             if returned and not self.quiet:
-                self.reporter.report(
-                    warning("unreachable", "nothing after 'return' runs", statement.span, help="delete it")
-                )
+                self.reporter.report(UNREACHABLE.warn("nothing after 'return' runs", statement.span, help="delete it"))
                 returned = False
             self.statement(statement)
             returned = returned or isinstance(statement, tree.Return)
@@ -280,7 +279,7 @@ class _Checker:
         names = value.module.names()
         if node.name in names or node.name in value.module.lost:
             return
-        help = did_you_mean(node.name, names, defined_names(value.module))
+        help = unknown_member_help(value.module, node.name)
         self._report("unknown-name", f"the file '{base.id}' defines no '{node.name}'", node.name_span, help)
 
 

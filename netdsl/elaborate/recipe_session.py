@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class RecipeSession(Session):
             pass
         if found is None or self.reporter.failed:
             raise DiagnosticError(self.errors_first())
+        self.lints.files()
         return ElaboratedRecipe(*found, self.sorted(), self.module.file)
 
     def _choose_recipe(self, label: str | None, network: str | None) -> tree.Train | None:
@@ -66,7 +67,7 @@ class RecipeSession(Session):
         if label is not None and not any(r.label == label for r in recipes):
             labels = [r.label for r in recipes if r.label]
             near = nearest(label, labels)
-            hint = f'did you mean "{near}"?' if near else f"it has {', '.join(labels) or 'none'}"
+            hint = f'did you mean "{near}"?' if near else _held(labels, unlabelled=len(recipes) > len(labels))
             raise UsageError(f'{self.source.path} has no recipe "{escaped(label)}"; {hint}')
         chosen = [r for r in recipes if r.label == label] or recipes
         if not chosen and not self.reporter.failed:
@@ -122,9 +123,19 @@ class RecipeSession(Session):
         frame.names |= names
         frame.bound |= dict.fromkeys(names, node.network.span)
         self.bind_parameters(evaluator, node.parameters, settings, frame)
-        return evaluator.finish_recipe(evaluator.run_recipe(node, frame, inner))
+        found = evaluator.finish_recipe(evaluator.run_recipe(node, frame, inner))
+        if found is not None:
+            self.lints.graph(found[1], evaluator.origins)
+        return found
 
     def _all_given(self, network: tree.Network, node: tree.Train, settings: Mapping[str, object]) -> bool:
         """Whether all parameters have values: a check of the file does without those that have no default."""
         parameters = (*network.parameters, *node.parameters)
         return all(p.default is not None or p.name.id in settings for p in parameters)
+
+
+def _held(labels: Sequence[str], *, unlabelled: bool) -> str:
+    """What recipes a file has, for the message on one that it does not have."""
+    if not labels:
+        return "the one that it has is without a label" if unlabelled else "it has none"
+    return f"it has {', '.join(labels)}" + (" and one without a label" if unlabelled else "")

@@ -3,14 +3,12 @@ symbols and parameters. What it says becomes a `Recipe`; its loss and metrics be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from netdsl.diagnostics import Note
-from netdsl.elaborate.bindings import bindings_of, target_names
-from netdsl.elaborate.bindings import children as tree_children
 from netdsl.elaborate.calls import Site
 from netdsl.elaborate.class_ids import class_ids
 from netdsl.elaborate.faults import Fault
@@ -25,6 +23,8 @@ from netdsl.ir.recipe import METRICS, FreezeRule, MetricSpec, OptimizerSpec, Rec
 from netdsl.ops.metric import MetricValue
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bindings_of, target_names
+from netdsl.syntax.bindings import children as tree_children
 
 LOSS = "loss"
 
@@ -233,12 +233,20 @@ class Recipes(Statements):
         for setting in ("freeze", "unfreeze", "weights"):
             rules: tuple[Any, ...] = run.settings.get(setting) or ()
             for rule in rules:
-                if not any(fnmatchcase(name, rule.pattern) for name in names):
-                    what = "parameter" if isinstance(rule, FreezeRule) else "name"
-                    message = f'{setting}: the pattern "{rule.pattern}" matches no {what} of the network'
-                    called = f"they are called {', '.join(names[:3])}, …" if names else "it has none"
-                    help = did_you_mean(rule.pattern, names, called)
-                    self.report(self.fault("setting", message, run.values[setting], help=help))
+                what = "parameter" if isinstance(rule, FreezeRule) else "name"
+                self._check_pattern(run, setting, rule.pattern, what, names)
+        recompute = run.settings.get("recompute")
+        if isinstance(recompute, tuple):
+            layers = list(dict.fromkeys(n.path for n in self.builder.nodes if n.path))
+            for pattern in recompute:
+                self._check_pattern(run, "recompute", pattern, "layer", layers)
+
+    def _check_pattern(self, run: RecipeRun, setting: str, pattern: str, what: str, names: Sequence[str]) -> None:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            message = f'{setting}: the pattern "{pattern}" matches no {what} of the network'
+            called = f"they are called {', '.join(names[:3])}, …" if names else "it has none"
+            help = did_you_mean(pattern, names, called)
+            self.report(self.fault("setting", message, run.values[setting], help=help))
 
     def _check_monitors(self, run: RecipeRun) -> None:
         """What a schedule or an early stop watches is the loss or a metric that is a number."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from netdsl.diagnostics import Diagnostic, DiagnosticError, Severity, error, nearest
-from netdsl.elaborate.bindings import bindings_of
 from netdsl.elaborate.budget import Budget
 from netdsl.elaborate.core import Reporter
 from netdsl.elaborate.faults import Abort, Fault, Refusal, UsageError
 from netdsl.elaborate.files import Loader, Module
 from netdsl.elaborate.layers import NewParameters
+from netdsl.elaborate.lints import Lints
 from netdsl.elaborate.names import check_names
 from netdsl.elaborate.recipes import Recipes
 from netdsl.elaborate.scope import Frame, LayerScope, NetworkRun
@@ -23,9 +23,8 @@ from netdsl.ir.build import GraphBuilder
 from netdsl.ir.graph import Graph
 from netdsl.source import SourceFile, Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bindings_of
 from netdsl.syntax.parse import parse
-
-_ALLOW = "# netdsl: allow "
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Session:
         loader = Loader()
         self.module = loader.load(source)
         self.modules = loader.modules
+        self.lints = Lints(self.modules, self.reporter)
         for diagnostic in loader.diagnostics:
             self.reporter.report(diagnostic)
         for module in self.modules:
@@ -70,7 +70,19 @@ class Session:
             self.check_recipes(None, {})
         except Abort:
             pass
-        return self.sorted()
+        self.lints.files()
+        return self.sorted(*self.lints.unused_allowances(self._looked_at))
+
+    def _looked_at(self, definition: tree.Definition) -> bool:
+        """Whether a check of the file evaluates all of a definition: not one that lacks values, nor a network's symbols
+        where another network calls it."""
+        match definition:
+            case tree.Network():
+                return id(definition) not in self.called and all(p.default is not None for p in definition.parameters)
+            case tree.Train():
+                return all(p.default is not None for p in definition.parameters)
+            case _:
+                return True
 
     def elaborate(self, name: str | None, settings: Mapping[str, object]) -> Elaborated:
         network = self._choose(name)
@@ -88,6 +100,7 @@ class Session:
             pass
         if graph is None or self.reporter.failed:
             raise DiagnosticError(self.errors_first())
+        self.lints.files()
         names = tuple(n.name.id for n in self.module.networks)
         return Elaborated(graph, self.sorted(), names, self.module.file)
 
@@ -164,7 +177,9 @@ class Session:
             return None
         for name, value in run.outputs.items():
             builder.output(name, value)
-        return builder.finish()
+        graph = builder.finish()
+        self.lints.graph(graph, evaluator.origins)
+        return graph
 
     def run_network(
         self, evaluator: Statements, module: Module, network: tree.Network, settings: dict[str, Any]
@@ -232,20 +247,14 @@ class Session:
 
     # --- results ----------------------------------------------------------------------------------------------------
 
-    def sorted(self) -> tuple[Diagnostic, ...]:
+    def sorted(self, *more: Diagnostic) -> tuple[Diagnostic, ...]:
         """In the order of the text, the file itself first; warnings that a comment allows left out."""
         order = {id(m.file.source): i for i, m in enumerate(self.modules)}
-        allowed = {id(m.file.source): _allowed(m) for m in self.modules}
 
         def place(d: Diagnostic) -> tuple[int, int]:
             return (order.get(id(d.span.file), -1), d.span.start) if d.span else (-1, 0)
 
-        def shown(d: Diagnostic) -> bool:
-            if d.severity is not Severity.WARNING or d.span is None:
-                return True
-            return (d.span.line, d.name) not in allowed.get(id(d.span.file), set())
-
-        return tuple(sorted(filter(shown, self.reporter.diagnostics), key=place))
+        return tuple(sorted(self.lints.shown([*self.reporter.diagnostics, *more]), key=place))
 
     def errors_first(self) -> tuple[Diagnostic, ...]:
         return tuple(sorted(self.sorted(), key=lambda d: d.severity is Severity.WARNING))
@@ -292,13 +301,3 @@ def _converted(name: str, value: object) -> Any:
     if callable(item) and getattr(value, "ndim", 0) == 0:
         return _converted(name, item())
     raise UsageError(f"the setting '{name}' is a {type(value).__name__}, which the language does not have")
-
-
-def _allowed(module: Module) -> set[tuple[int, str]]:
-    """Lines and names of warnings that `# netdsl: allow NAME` silences: on its line, or alone on the line before."""
-    found: set[tuple[int, str]] = set()
-    for comment in module.file.comments:
-        if comment.text.startswith(_ALLOW):
-            line = comment.span.line + (1 if comment.own_line else 0)
-            found.update((line, name.strip()) for name in comment.text.removeprefix(_ALLOW).split(","))
-    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.elaborate.bindings import bindings_of, target_names
 from netdsl.elaborate.declarations import Declarations
 from netdsl.elaborate.faults import Fault, Refusal
 from netdsl.elaborate.plain import text_of
@@ -14,6 +13,7 @@ from netdsl.ir.dims import Expr
 from netdsl.ir.graph import Value
 from netdsl.source import Span
 from netdsl.syntax import tree
+from netdsl.syntax.bindings import bindings_of, target_names
 
 
 class Statements(Declarations):

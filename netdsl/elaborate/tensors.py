@@ -10,7 +10,7 @@ from netdsl.elaborate.builtins import OPERATOR_VALUES
 from netdsl.elaborate.calls import Calls, Site
 from netdsl.elaborate.expressions import name_of
 from netdsl.elaborate.faults import Fault, Refusal
-from netdsl.elaborate.files import defined_names
+from netdsl.elaborate.files import unknown_member_help
 from netdsl.elaborate.layers import LayerAt
 from netdsl.elaborate.scope import Frame
 from netdsl.elaborate.suggest import did_you_mean, suggest
@@ -253,7 +253,7 @@ class Tensors(Calls):
             return result
         if name in module.lost:
             raise Fault
-        help = did_you_mean(name, module.names(), defined_names(module))
+        help = unknown_member_help(module, name)
         message = f"the file '{value.name}' defines no '{name}'"
         raise self.fault("unknown-name", message, node.name_span, help=help)
 

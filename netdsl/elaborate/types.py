@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.diagnostics import warning
 from netdsl.elaborate.builtins import BUILTINS
 from netdsl.elaborate.faults import UsageError
 from netdsl.elaborate.scope import Frame
@@ -13,6 +12,7 @@ from netdsl.elaborate.tensors import Tensors
 from netdsl.elaborate.values import describe
 from netdsl.ir.dims import Dim, Expr, decide, substitute, symbol, to_text
 from netdsl.ir.types import DType, TensorType
+from netdsl.lint.evaluation import NEW_SYMBOL
 from netdsl.syntax import tree
 
 _PATTERN = "'"  # ends the names of a called network's own symbols, which no program can write
@@ -90,7 +90,7 @@ class Types(Tensors):
         meant = next((other for other in known if one_letter_apart(node.id, other)), None)
         if meant:
             message = f"'{node.id}' becomes a new symbol; it is one letter away from '{meant}'"
-            self.reporter.report(warning("new-symbol", message, node.span, help=f"did you mean '{meant}'?"))
+            self.reporter.report(NEW_SYMBOL.warn(message, node.span, help=f"did you mean '{meant}'?"))
 
     def settle_symbols(
         self, pattern: TensorType, actual: TensorType, frame: Frame, solved: dict[str, Dim]

@@ -93,6 +93,10 @@ class LayerContext(Protocol):
         """The trainable parameters made so far whose full names match an fnmatch pattern (`*` crosses dots). Raises
         OpError where there is none."""
 
+    def count(self, name: str) -> Dim:
+        """A new dimension that depends on the data, named after `name`: for an operator that finds it (see
+        `Primitive.counts`)."""
+
     def emit(self, op: Primitive, *inputs: Value) -> Value:
         """A node with one output."""
 
@@ -225,6 +229,11 @@ class Primitive(Operator):
     def title(self) -> str:
         """What messages and reports call it."""
         return self.name
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """The counts that a node with this operator finds when it runs: each is the size of an axis of its outputs."""
+        return ()
 
     @classmethod
     def call(cls, cx: LayerContext, *args: Any, **kwargs: Any) -> Value | tuple[Value, ...]:

@@ -150,7 +150,9 @@ class NodeEmitter:
         start = len(self.nodes)
         results = node.op.lower(self, node, *inputs)
         made = (results,) if isinstance(results, str) else tuple(results)
-        return self._renamed(made, wanted, self.nodes[start:], node.path)
+        names = self._renamed(made, wanted, self.nodes[start:], node.path)
+        self._shapes.found(node, names)
+        return names
 
     def identity(self, name: str, output: str) -> None:
         """A node that gives an operand, or a constant, a second name."""

@@ -46,9 +46,12 @@ from netdsl.ops import (
     regularisation,
     resize,
     rnn,
+    roi,
+    roi_gradient,
     selection,
     shape,
     smooth,
+    suppression,
     switchable_norm,
     transposed,
     unary,
@@ -100,6 +103,9 @@ _FAMILIES = (
     rnn,
     lstm,
     gru,
+    roi,
+    roi_gradient,
+    suppression,
 )
 
 _DEFINED = [

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.ir.arguments import ArgumentError, Kind, Shape
+from netdsl.ir.arguments import Shape, Tensor
 from netdsl.ir.dims import Dim
-from netdsl.ir.graph import Value
 from netdsl.ir.opdef import OpError
 
 
@@ -30,15 +29,11 @@ def spatial_dims(op: str, value: tuple[Dim, ...], rank: int, argument: str) -> t
     return value
 
 
-class _OptionalTensor(Kind):
-    """A tensor, or none."""
+class _OptionalTensor(Tensor):
+    """A tensor or none."""
 
-    is_tensor = True
-
-    def convert(self, value: Any) -> Value | None:
-        if value is None or isinstance(value, Value):
-            return value
-        raise ArgumentError("a tensor or none")
+    def convert(self, value: Any) -> Any:
+        return None if value is None else super().convert(value)
 
 
 OPTIONAL_TENSOR = _OptionalTensor("tensor or none")

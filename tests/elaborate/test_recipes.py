@@ -14,7 +14,7 @@ from netdsl.syntax.read import read_source
 
 NETWORK = """network Net(c=10) {
     input x: float32[N, 4]
-    h = x -> dense(8) as stem -> batch_norm -> relu
+    h = x -> dense(8, bias=false) as stem -> batch_norm -> relu
     output logits = h -> dense(c) as head
 }
 """

@@ -192,7 +192,7 @@ def test_choice_of_the_network() -> None:
 
 
 def test_warning_and_its_silence() -> None:
-    text = "network T(channels=3) {\n input x: float32[N, chanels]%s\n output y = x }"
+    text = "network T(channels=3) {\n input x: float32[N, chanels]%s\n output y = x * channels }"
     (found,) = check(SourceFile("t.net", text % ""))
     assert (found.severity, found.name) == (Severity.WARNING, "new-symbol")
     assert elaborate(SourceFile("t.net", text % "")).warnings == (found,) or found.message

@@ -149,7 +149,8 @@ def test_channels_last_are_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04nonsense", b"\x80\x04pickle"])
 def test_a_damaged_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)
-    assert "no .npz archive" in refused(tmp_path / "d.npz", wanted())
+    said = refused(tmp_path / "d.npz", wanted())
+    assert "no .npz archive" in said and "pickle" not in said, "nobody is asked to unpickle anything"
 
 
 def test_unknown_forms(tmp_path: Path) -> None:
@@ -278,6 +279,8 @@ def test_csv(tmp_path: Path, columns: list[str]) -> None:
         (TABLE, ["z=a"], "'z', which is no input or target"),
         (TABLE, ["x=a:b"], "'x' has the wrong shape"),
         ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "no array for the target 'y'"),
+        ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "say which columns: --columns y=FIRST:LAST"),
+        ("a,b,c,y\n1,2,3,cat\n1,2,4,cat\n", [], "number its classes 0, 1, …"),
         ("a,b,c,y\n1,2,nan,0\n", [], "'x' holds NaN"),
     ],
 )

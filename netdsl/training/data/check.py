@@ -176,7 +176,7 @@ def _check_finite(name: str, array: NDArrayAny, where: object) -> None:
                 "data-not-finite",
                 f"'{name}' holds {what}: the first is at index {_text(at)}",
                 where,
-                help="training would turn every weight into NaN: remove these items or fill them in",
+                help="one such number spreads to the loss and to every weight: remove these items or fill them in",
             )
 
 

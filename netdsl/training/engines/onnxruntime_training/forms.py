@@ -41,11 +41,12 @@ from netdsl.ops.pooling import AvgPool, AvgPoolMatrix, MaxPool
 from netdsl.ops.rearrange import PixelShuffle, SpaceToDepth
 from netdsl.ops.reduction import CumSum
 from netdsl.ops.resize import Resize, ResizeMatrix
+from netdsl.ops.roi import RoiAlign, RoiPool
 from netdsl.ops.selection import Where
 from netdsl.ops.smooth import LogSoftmax, Softmax
 from netdsl.ops.unary import Sqrt
 from netdsl.ops.unpooling import MaxPoolIndices
-from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, StopGradient
+from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, MaskedRelu, StopGradient
 
 Form = Callable[[GradientContext, Node], tuple[Value, ...]]
 #: the score of a position that is barred: finite, so that a row without any other has no NaN
@@ -124,9 +125,8 @@ def _hard_swish(cx: GradientContext, node: Node) -> tuple[Value, ...]:
 
 
 def _relu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
-    """As a product with a mask: the engine's own gradient takes several times as long (but -inf becomes NaN)."""
     (x,) = node.inputs
-    return (g.mul(cx, x, g.mask(cx, ">", x, 0.0)),)
+    return (cx.emit(MaskedRelu(), x, g.mask(cx, ">", x, 0.0)),)
 
 
 def _prelu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
@@ -371,6 +371,28 @@ def _einsum(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return (contraction(cx, Equation.of(_op(node, Einsum).equation), node.inputs),)
 
 
+def _roi_align(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """As the product with what the bins take of rows and columns, of each box's own copy of its picture."""
+    x, boxes, indices = node.inputs
+    op = _op(node, RoiAlign)
+    rows, columns = (cx.emit(op.matrix(axis, x.shape[2 + axis]), boxes) for axis in (0, 1))
+    pictures = cx.emit(Gather(0), x, indices)
+    down = cx.emit(MatMul(), g.unsqueeze(cx, rows, (1,)), pictures)
+    turned = g.unsqueeze(cx, g.transpose(cx, columns, (0, 2, 1)), (1,))
+    return (cx.emit(MatMul(), down, turned),)
+
+
+def _roi_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """The largest values picked at their positions; 0 where a bin has none."""
+    x, boxes, indices = node.inputs
+    places = cx.emit(_op(node, RoiPool).positions(), stop(cx, x), boxes, indices)
+    lines = g.reshape(cx, g.transpose(cx, x, (0, 2, 3, 1)), (product((x.shape[0], *x.shape[2:])), x.shape[1]))
+    flat = g.reshape(cx, places, (product(places.shape[:-1]), x.shape[1]))
+    found = cx.emit(TakeAlong(0), lines, g.where(cx, g.compare(cx, ">=", flat, 0), flat, 0))
+    values = g.mul(cx, found, g.mask(cx, ">=", flat, 0, x.dtype))
+    return (g.transpose(cx, g.reshape(cx, values, places.shape), (0, 3, 1, 2)),)
+
+
 def _where(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     """Of operands that are broadcast already: the engine does not sum their gradients."""
     condition, *choices = node.inputs
@@ -409,6 +431,8 @@ FORMS: Mapping[str, Form] = {
     "prelu": _prelu,
     "relu": _relu,
     "resize": _resize,
+    "roi_align": _roi_align,
+    "roi_pool": _roi_pool,
     "slice": _slice,
     "softmax_nll": _softmax_nll,
     "space_to_depth": _space_to_depth,

@@ -1,4 +1,5 @@
-"""What a body binds: the names that its statements give values to, and whether it may return."""
+"""What a body binds and reads: the names that its statements give values to, those that it uses, and whether it may
+return."""
 
 from __future__ import annotations
 
@@ -84,6 +85,22 @@ def _bound_by(node: tree.Node) -> Iterator[tree.Identifier]:
             yield from target_names(target)
         case tree.Step(label=label) if label is not None:
             yield label
+
+
+def names_in(node: tree.Node) -> frozenset[str]:
+    """The names that expressions in a node read. `x += e` reads none by itself: a name that only it uses is unused."""
+    return _names(_Key(node))
+
+
+@lru_cache(maxsize=4096)
+def _names(key: _Key) -> frozenset[str]:
+    found: set[str] = set()
+    for node in _walk(key.node):
+        if isinstance(node, tree.Name):
+            found.add(node.id)
+        elif isinstance(node, tree.Output) and node.value is None:
+            found.update(name.id for name in node.names)
+    return frozenset(found)
 
 
 def target_names(target: tree.Target) -> Iterator[tree.Identifier]:
