@@ -23,7 +23,7 @@ from netdsl.ops.ordering import After
 Choice = tuple[str, ...] | Literal["auto"]
 
 CHEAP = frozenset({"activation", "arithmetic", "comparison", "normalisation", "regularisation", "selection", "shape"})
-CHEAP_INTERNAL = frozenset({"batch_norm_training", "uniform_random"})
+CHEAP_INTERNAL = frozenset({"batch_norm_training", "layer_norm_training", "uniform_random"})
 CLOSURE = 12  # nodes that "auto" computes again, at most, to get one value back
 USUAL_SIZE = 32  # stands for a symbol where sizes are compared
 SMALL = 256  # what is this many times smaller than the largest activation is not worth a second computation

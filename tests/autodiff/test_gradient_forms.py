@@ -13,6 +13,7 @@ import pytest
 
 from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
+from netdsl.autodiff.training_mode import to_training
 from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, symbol
@@ -31,6 +32,7 @@ from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_gradient import ConvInputGradient, ConvWeightGradient
 from netdsl.ops.convolution_weight_forms import WEIGHT
 from netdsl.ops.gather import AddRows
+from netdsl.ops.normalisation import LayerNormTraining
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
 from netdsl.ops.shape import Reshape
@@ -38,7 +40,7 @@ from netdsl.runtime.interpret import interpret
 from netdsl.runtime.session import Session
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
-from tests.autodiff.checking import as_float64, check_gradient
+from tests.autodiff.checking import as_float64, check_gradient, check_gradient_form
 
 FORMS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
 
@@ -219,6 +221,29 @@ def test_batch_norm_by_batch_statistics(shape: tuple[int, ...]) -> None:
     for number, value in enumerate(builder.node(BatchNormTraining(1e-3), x, w, b).outputs):
         builder.output(f"y{number}", value)
     check_gradient(builder.finish(), {"x": shape, "w": (3,), "b": (3,)})
+
+
+@pytest.mark.parametrize("axes", [(2,), (1, 2)])
+def test_layer_norm_that_keeps_its_statistics(axes: tuple[int, ...]) -> None:
+    """Its gradient by finite differences, its ONNX form, and that training takes it."""
+    builder = GraphBuilder("norm")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, 4)))
+    sizes = tuple(x.shape[a] for a in axes)
+    w, b = (builder.input(n, TensorType(DType.float32, sizes)) for n in "wb")
+    outputs = builder.node(LayerNormTraining(axes, 1e-3), x, w, b).outputs
+    builder.output("y", outputs[0])
+    shapes = {"x": (2, 3, 4), "w": sizes, "b": sizes}
+    graph = builder.finish()
+    check_gradient(graph, shapes)  # type: ignore[arg-type]  # integers
+    rng = np.random.default_rng(1)
+    arrays = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}  # type: ignore[arg-type]  # integers
+    for opset in (17, 26):
+        check_gradient_form(graph, arrays, opset=opset, rtol=1e-4, atol=1e-5)
+    program = "network T { input x: float32[N, 3, 4] output y = layer_norm(x, AXES) }".replace("AXES", str(list(axes)))
+    source = elaborate(SourceFile("t.net", program)).graph
+    extension = Extension(source)
+    to_training(extension, source.nodes, Value("seed", TensorType(DType.int64, ())), frozenset())
+    assert [n.op.name for n in extension.nodes] == ["layer_norm_training"]
 
 
 ROWS = [(5, 2), (8, 9), (17, 16)]  #: below, between and above the limits of `batch_rows`
