@@ -13,7 +13,8 @@ The first line of a block says what it is:
 - `sh`: in the README, commands that must succeed; elsewhere only shown.
 
 `…` in shown output stands for any text in its line, and alone in a line for any lines. `approximate` behind `console`
-or `output`: decimal fractions may differ by a twentieth or by 0.03, as those of training do between processors.
+or `output`: decimal fractions may differ by a quarter or by 0.1, as those of short trainings do between processors, where
+every rounding differs.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^ *```$",
 _FRACTION = re.compile(r"(\d+\.\d+(?:e[-+]?\d+)?)")
 #: What differs from run to run, by the text that follows it.
 _VOLATILE = re.compile(
-    r"[\d.,]+(?= s$| s left$| items/s)|(?<=  )[\d,]+(?= bytes$)|(?<=at most )[\d.e-]+, [\d.e-]+(?= of its)",
+    r"(?:best, )?[\d.,]+(?= s$| s left$| items/s)|(?<=best in epoch )\d+|(?<=  )[\d,]+(?= bytes$)|(?<=at most )[\d.e-]+, [\d.e-]+(?= of its)",
     re.MULTILINE,
 )
 _SET_UP = ("python3", ".", "pip", "apt-get", "tests/run", "pre-commit", "mkdocs")
@@ -209,7 +210,7 @@ def _about_same(shown: str, out: str) -> bool:
 
 def _close(shown: str, out: str) -> bool:
     a, b = float(shown), float(out)
-    return abs(a - b) <= max(0.03, abs(a) / 20)
+    return abs(a - b) <= max(0.1, abs(a) / 4)
 
 
 def _alike(shown: str, out: str) -> bool:
