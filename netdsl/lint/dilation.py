@@ -83,6 +83,8 @@ _Stacks = tuple[_Stack, ...]
 
 
 def check(subject: Subject) -> Iterator[Diagnostic]:
+    if not any(isinstance(node.op, Conv) and max(node.op.dilation) > 1 for node in subject.graph.nodes):
+        return
     stacks: dict[Value, _Stacks] = {}
     ended: list[_Stacks] = [()]
     for node in subject.graph.nodes:
