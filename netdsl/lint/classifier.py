@@ -98,11 +98,11 @@ def _fields(subject: Subject) -> Iterator[Diagnostic]:
     pools = [pool for output in subject.graph.outputs if sized and (pool := _pooling(subject, output.value))]
     fields = receptive_fields(subject.graph) if pools else {}
     for pool in dict.fromkeys(pools):
-        span, value = span_of(pool), pool.inputs[0]
-        image = next((v for v in subject.graph.inputs if v.rank == value.rank), None)
-        if span is None or image is None or value not in fields or not _is_smaller(fields[value], image):
+        span, field = span_of(pool), fields.get(pool.inputs[0])
+        image = next((v for v in subject.graph.inputs if field and v.rank - 2 == len(field.size)), None)
+        if span is None or field is None or image is None or not _is_smaller(field, image):
             continue
-        seen, whole = (_size(size) for size in (fields[value].size, image.shape[2:]))
+        seen, whole = (_size(size) for size in (field.size, image.shape[2:]))
         yield FIELD.warn(
             f"small receptive field: each position that this pooling puts together sees {seen} "
             f"of the {whole} pixels of '{image.name}'",
