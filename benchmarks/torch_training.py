@@ -92,6 +92,27 @@ def unet(p: Weights, x: torch.Tensor, relu: Activation = F.relu) -> torch.Tensor
     return conv(p, "head", x)
 
 
+def text(p: Weights, ids: torch.Tensor, cell: str, layers: int) -> torch.Tensor:
+    """An embedding, a recurrent layer as `torch.nn` runs it, and a dense layer."""
+    x = F.embedding(ids, p["embed.weight"])
+    names = [f"{cell}.{part}_l{k}" for k in range(layers) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    weights = [p[name] for name in names]
+    start = x.new_zeros(layers, len(x), weights[1].shape[1])
+    if cell == "lstm":
+        y = torch.lstm(x, (start, start), weights, True, layers, 0.0, True, False, True)[0]
+    else:
+        y = torch.gru(x, start, weights, True, layers, 0.0, True, False, True)[0]
+    return dense(p, "head", y.flatten(0, 1))
+
+
+def char_lstm(p: Weights, ids: torch.Tensor, **unused: Any) -> torch.Tensor:
+    return text(p, ids, "lstm", 2)
+
+
+def gru_generator(p: Weights, ids: torch.Tensor, **unused: Any) -> torch.Tensor:
+    return text(p, ids, "gru", 1)
+
+
 def small(p: Weights, x: torch.Tensor, **unused: Any) -> torch.Tensor:
     x = F.max_pool2d(conv(p, "c1", x, padding=1).relu(), 2)
     return dense(p, "head", conv(p, "c2", x).tanh().flatten(1))
@@ -102,6 +123,8 @@ FORWARD: dict[str, Callable[..., torch.Tensor]] = {
     "resnet": resnet,
     "mobilenet_v2": mobilenet_v2,
     "unet": unet,
+    "char_lstm": char_lstm,
+    "gru_generator": gru_generator,
 }
 
 
@@ -160,7 +183,10 @@ class Twin:
 
     def loss(self) -> torch.Tensor:
         target = self.batch["t" if "t" in self.batch else "label"]
-        return self.criterion(self.weights, self.forward(self.weights, self.batch["image"], **self.options), target)
+        x = self.batch["ids" if "ids" in self.batch else "image"]
+        if "ids" in self.batch:
+            target = target.flatten()
+        return self.criterion(self.weights, self.forward(self.weights, x, **self.options), target)
 
 
 def network_of(name: str) -> Network:

@@ -13,13 +13,18 @@ STEPS = 20  # of the parity table
 
 @dataclass(frozen=True)
 class Network:
-    """A program of `networks/`, its settings, the batch's size, and how far it is trained when it is timed."""
+    """A program of `networks/`, its settings, the batch's size, and how far it is trained when it is timed.
+
+    `ids` is the number of ids in its batch, where that is text; such a network is smooth as it is, every other one
+    with another `activation`.
+    """
 
     file: str
     batch: int = 32
     settings: Mapping[str, Any] = field(default_factory=dict)
     timed: int = 30
     rate: float = 0.002
+    ids: int | None = None
 
     def source(self) -> str:
         return (HERE / "networks" / f"{self.file}.net").read_text()
@@ -31,6 +36,8 @@ NETWORKS = {
     "ResNet-20": Network("resnet", settings={"units": 3}, timed=20, rate=0.0002),
     "MobileNetV2 32x32": Network("mobilenet_v2", timed=6, rate=1e-5),
     "U-Net 64x64": Network("unet", batch=4, timed=4),
+    "char LSTM": Network("char_lstm", timed=20, rate=0.05, ids=96),
+    "GRU generator": Network("gru_generator", timed=20, rate=0.05, ids=96),
 }
 
 #: Optimizers by a name of the case: the language's name, its arguments, and the rate for the parity table.

@@ -69,14 +69,14 @@ def init(name: str, file: str, seed: int = 0) -> dict[str, Any]:
     kind = LOSSES[name[5:]][1] if name.startswith("loss:") else "ids"
     for value in made.graph.inputs:
         shape = [evaluate(d, {"N": network_of(name).batch}) for d in value.shape]
-        arrays[f"batch/{value.name}"] = drawn(value, shape, kind, rng)
+        arrays[f"batch/{value.name}"] = drawn(value, shape, kind, rng, network_of(name).ids)
     np.savez(file, **arrays)
     return {"parameters": sum(a.size for n, a in arrays.items() if not n.startswith("batch/"))}
 
 
-def drawn(value: Value, shape: list[int], kind: str, rng: np.random.Generator) -> Any:
+def drawn(value: Value, shape: list[int], kind: str, rng: np.random.Generator, ids: int | None) -> Any:
     if not value.dtype.is_float:
-        return rng.integers(0, 2 if len(shape) > 1 else 6, shape)
+        return rng.integers(0, ids or (2 if len(shape) > 1 else 6), shape)
     numbers = rng.normal(size=shape).astype("f")
     if value.name == "image" or kind == "numbers":
         return numbers
@@ -136,7 +136,7 @@ def gradients(name: str, file: str, out: str) -> dict[str, Any]:
     """The gradients as the step computes them: the first part of an accumulated group gives them out. The activation is
     smooth, since a ReLU that falls on the other side of 0 in float32 makes either side's gradient jump."""
     arrays = dict(np.load(file))
-    settings = {} if name.startswith("loss:") else {"activation": "silu"}
+    settings = {} if name.startswith("loss:") or network_of(name).ids else {"activation": "silu"}
     step = step_of(recipe_of(name, **settings), phase="first")
     _, model = lowered(step)
     session = onnxruntime.InferenceSession(model.SerializeToString())

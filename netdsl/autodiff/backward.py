@@ -83,7 +83,7 @@ def _rule(cx: Gradients, node: Node, grads: Sequence[Value | None]) -> Sequence[
             [
                 error(
                     "not-differentiable",
-                    f"{node.op.name} has no gradient, but the loss depends on trained parameters through {node.path}",
+                    f"{node.op.title} has no gradient, but the loss depends on trained parameters through {node.path}",
                     span,
                     path=node.place.path if node.place else "",
                     help="keep it out of the loss, or freeze the layers before it",

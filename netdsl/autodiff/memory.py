@@ -22,10 +22,10 @@ def step_peak_bytes(step: StepGraph) -> int | None:
 
     The state (weights, buffers, the optimizer's), a second buffer for what is changed and may not be overwritten, the
     batch, and the results of nodes from the one that makes them through the last that reads them. None where a symbol
-    other than the batch's size is left in a shape.
+    other than the batch's size, or a count, is left in a shape.
     """
     graph = for_one_item(run_passes(step.graph, TRAINING, RewriteLog()))
-    if graph.symbols:
+    if graph.symbols or graph.counters:
         return None
     once = in_place_state(graph, NEXT)
     following = {o.name.removeprefix(NEXT): o.value for o in graph.outputs if o.name.startswith(NEXT)}

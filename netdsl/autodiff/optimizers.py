@@ -1,7 +1,7 @@
 """Optimizers as graph arithmetic, each by PyTorch's definition (torch.optim, 2.x), state included.
 
 A rule gets a parameter, its gradient and its state, and returns their next values. `t` is the number of this step,
-from 1, as a float scalar.
+from 1, as a float scalar, counted since the parameter is trained.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from netdsl.autodiff.algebra import Algebra
+from netdsl.autodiff.algebra import Algebra, Term
 from netdsl.ir.graph import Value
 
 Arguments = Mapping[str, float]
@@ -37,9 +37,18 @@ class Update:
         decay = self["weight_decay"]
         return self.a.add(self.gradient, self.a.mul(self.parameter, decay)) if decay else self.gradient
 
-    def step(self, direction: Value, rate: Value | None = None) -> Value:
-        """`w - rate * direction`."""
-        return self.a.sub(self.parameter, self.a.mul(direction, self.rate if rate is None else rate))
+    def step(self, direction: Value, rate: Term | None = None, start: Value | None = None) -> Value:
+        """`w - rate * direction`, from another value than the parameter's own if `start` is given."""
+        moved = self.a.mul(direction, self.rate if rate is None else rate)
+        return self.a.sub(self.parameter if start is None else start, moved)
+
+
+class Direction(Update):
+    """An update that only says where to go, for the rate 1: what plain gradient descent is to multiply by the rate.
+    AdamW's decay is no part of it, as it acts on the parameter."""
+
+    def step(self, direction: Value, rate: Term | None = None, start: Value | None = None) -> Value:
+        return self.a.mul(direction, 1.0 if rate is None else rate)
 
 
 def _sgd(u: Update) -> tuple[Value, State]:
@@ -60,7 +69,7 @@ def _adam_step(u: Update, gradient: Value, parameter: Value) -> tuple[Value, Sta
     correction = a.sqrt(a.sub(1.0, a.pow(beta2, u.t)))
     rate = a.div(u.rate, a.sub(1.0, a.pow(beta1, u.t)))
     denominator = a.add(a.div(a.sqrt(square), correction), u["eps"])
-    moved = a.sub(parameter, a.div(a.mul(mean, rate), denominator))
+    moved = u.step(a.div(a.mul(mean, rate), denominator), 1.0, parameter)
     return moved, {"exp_avg": mean, "exp_avg_sq": square}
 
 

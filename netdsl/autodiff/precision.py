@@ -1,9 +1,9 @@
 """Mixed precision: the weights stay float32, and most arithmetic on activations runs in a 16-bit type.
 
-As PyTorch's autocast does: convolutions and matrix products take the narrow type; losses, softmax, reductions, powers
-and logarithms take float32, and what they make stays float32; normalisations compute in float32 and hand the narrow
-type on; all else follows its operands, float32 winning where they differ. Weights, constants and scalars have no say:
-they take the type of the others. (Micikevicius et al. 2017, arXiv:1710.03740.)
+As PyTorch's autocast does: convolutions, matrix products and recurrent layers take the narrow type; losses, softmax,
+reductions, powers and logarithms take float32, and what they make stays float32; normalisations compute in float32 and
+hand the narrow type on; all else follows its operands, float32 winning where they differ. Weights, constants and
+scalars have no say: they take the type of the others. (Micikevicius et al. 2017, arXiv:1710.03740.)
 
 Casts are nodes, so gradients arrive in float32 at the weights, and equal casts are made once.
 """
@@ -18,12 +18,12 @@ from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ir.types import DType
 from netdsl.ops.constant import Cast
 
-NARROW = frozenset({"convolution", "dense"})  # families
+NARROW = frozenset({"convolution", "dense", "recurrent"})  # families
 NORMALISATION = frozenset({"normalisation"})
 #: Where 16 bits lose too much: sums of many terms, and functions that stretch their argument.
 WIDE = frozenset(
     {
-        *("softmax", "log_softmax", "softmax_nll", "add_rows"),
+        *("softmax", "masked_softmax", "log_softmax", "softmax_nll", "onnx", "add_rows", "embedding"),
         *("exp", "log", "pow", "rsqrt", "erf", "softplus"),
         *("mean", "sum", "prod", "variance", "norm", "cumsum"),
     }

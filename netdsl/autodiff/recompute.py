@@ -38,6 +38,7 @@ class Recomputation:
         self._makers = {v: node for node in nodes for v in node.outputs}
         self._copies: dict[Value, Value] = {}
         self._late: dict[tuple[Value, Value], Value] = {}
+        self._waiting: dict[Value, Value] = {}  # kept values, by what the copies read in their place
 
     def stand_in(self, node: Node, signal: Value) -> Node:
         """The node as its gradient rule shall see it, once `signal`, a gradient, has arrived."""
@@ -48,7 +49,8 @@ class Recomputation:
             if value in self._dropped:
                 self._compute(value, signal)
         self._extension.at(path, place)
-        inputs, outputs = (tuple(self._copies.get(v, v) for v in values) for values in (node.inputs, node.outputs))
+        seen = self._waiting | self._copies  # a kept input too, lest a runtime keeps what the rule makes of it
+        inputs, outputs = (tuple(seen.get(v, v) for v in values) for values in (node.inputs, node.outputs))
         return Node(node.op, inputs, outputs, node.path, node.place)
 
     def _compute(self, value: Value, signal: Value) -> None:
@@ -77,7 +79,7 @@ class Recomputation:
         key = value, signal
         if key not in self._late:
             self._extension.at(f"{value.name}.kept", None)
-            self._late[key] = self._extension.emit(After(), value, signal)
+            self._late[key] = self._waiting[value] = self._extension.emit(After(), value, signal)
         return self._late[key]
 
 

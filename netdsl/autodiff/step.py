@@ -14,7 +14,7 @@ from typing import Literal
 from netdsl.autodiff.algebra import Algebra
 from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
-from netdsl.autodiff.optimizers import OPTIMIZERS, Update
+from netdsl.autodiff.optimizers import OPTIMIZERS, Direction, Update
 from netdsl.autodiff.precision import to_mixed
 from netdsl.autodiff.recompute import Choice, Recomputation, dropped_values
 from netdsl.autodiff.scaling import LossScale
@@ -34,6 +34,7 @@ SEED = "seed"
 SHARE = "gradient_share"  #: of a micro-batch in its group, where gradients are accumulated
 NEXT = "next/"
 GRADIENT = "gradient/"  #: inputs of `build_update`
+DIRECTION = "direction/"  #: outputs of `build_directions`
 SCALAR = TensorType(DType.float32, ())
 
 
@@ -56,7 +57,7 @@ class StepOptions:
     all gradients together. `phase`: which part of a group of micro-batches the graph serves; "only" where nothing is
     accumulated. `precision`: of activations, see `precision.to_mixed`. `loss_scaling`: dynamic, for float16.
     `recompute`: what the backward part computes again, see `recompute.dropped_values`. `trainable`: names of the
-    parameters that this step trains.
+    parameters that this step trains; `late`: of those that were not trained from the start, the epoch since when.
     """
 
     optimizer: str
@@ -67,6 +68,13 @@ class StepOptions:
     loss_scaling: bool = False
     precision: Precision = "float32"
     recompute: Choice = ()
+    late: Mapping[str, int] = field(default_factory=dict)
+
+
+def step_counter(epoch: int) -> str:
+    """The state that counts the updates of the parameters that are trained since an epoch. PyTorch counts for each
+    parameter; those that began together have the same count, and share it and what is computed from it."""
+    return f"optimizer/step_since_epoch_{epoch}" if epoch else "optimizer/step"
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class _Step:
     held: dict[str, Value] = field(default_factory=dict)
     state: list[StateTensor] = field(default_factory=list)
     changed: dict[str, Value] = field(default_factory=dict)
+    update: type[Update] = Update
 
     def __post_init__(self) -> None:
         self.a = Algebra(self.extension)
@@ -158,6 +167,21 @@ def build_update(graph: Graph, options: StepOptions, differentiable: Collection[
     return StepGraph(whole, (), tuple(step.state), ())
 
 
+def build_directions(graph: Graph, options: StepOptions, differentiable: Collection[str]) -> StepGraph:
+    """As `build_update`, but for an update that is done elsewhere: instead of a parameter's next value an output
+    `direction/NAME`, which times the learning rate is to be subtracted from it. No gradients are accumulated."""
+    step = _Step(graph, options, Extension(graph))
+    trained = [p for p in graph.parameters if p.name in options.trainable and p.name in differentiable]
+    gradients = {p.name: step.scalar(f"{GRADIENT}{p.name}", p.value.type) for p in trained}
+    given = tuple(gradients.values())
+    step.update, step.rate = Direction, step.extension.constant(1.0, DType.float32)
+    _update(step, trained, gradients)
+    names = {p.name: DIRECTION + p.name for p in trained}
+    outputs = tuple(Output(names.get(name, NEXT + name), value) for name, value in step.changed.items())
+    inputs = (*given, *(step.held[s.name] for s in step.state))
+    return StepGraph(Graph(graph.name, inputs, outputs, tuple(step.extension.nodes), ()), (), tuple(step.state), ())
+
+
 def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[str, Value]:
     """The gradient of each trained parameter that the loss depends on, by name; times the loss scale, if there is
     one."""
@@ -211,10 +235,12 @@ def _update(step: _Step, trained: Sequence[Parameter], gradients: dict[str, Valu
         step.changed |= step.scale.following(finite)
     gradients = _clip(step, gradients)
     step.extension.at("optimizer", None)
-    following = {"optimizer/step": step.a.add(step.hold("optimizer/step", SCALAR, ZEROS), 1.0)}
+    counters = {p.name: step_counter(step.options.late.get(p.name, 0)) for p in trained}
+    following = {n: step.a.add(step.hold(n, SCALAR, ZEROS), 1.0) for n in dict.fromkeys(counters.values())}
     for parameter in trained:
         if parameter.name in gradients:
-            following |= _updated(step, parameter, gradients[parameter.name], following["optimizer/step"])
+            count = following[counters[parameter.name]]
+            following |= _updated(step, parameter, gradients[parameter.name], count)
     if finite is not None:
         following = {name: step.a.where(finite, v, step.held[name]) for name, v in following.items()}
     step.changed |= following
@@ -228,7 +254,8 @@ def _updated(step: _Step, parameter: Parameter, gradient: Value, t: Value) -> di
     initial = Initializer("constant", (first,)) if first else ZEROS
     prefix = f"optimizer/{parameter.name}"
     state = {n: step.hold(f"{prefix}/{n}", parameter.value.type, initial) for n in definition.state(arguments)}
-    moved, following = definition.rule(Update(step.a, arguments, parameter.value, gradient, state, step.rate, t))
+    update = step.update(step.a, arguments, parameter.value, gradient, state, step.rate, t)
+    moved, following = definition.rule(update)
     return {parameter.name: moved, **{f"{prefix}/{n}": v for n, v in following.items()}}
 
 

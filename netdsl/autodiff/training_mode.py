@@ -53,15 +53,21 @@ class _Context:
         return self._extension.emit(UniformRandom(type.shape, self._streams), self._seed)
 
 
-def to_training(extension: Extension, nodes: Sequence[Node], seed: Value, trained: frozenset[Value]) -> TrainingForm:
-    """Appends the training form of `nodes` to the extension."""
+def to_training(
+    extension: Extension,
+    nodes: Sequence[Node],
+    seed: Value,
+    trained: frozenset[Value],
+    keep: frozenset[str] = frozenset(),
+) -> TrainingForm:
+    """Appends the training form of `nodes` to the extension; operators that `keep` names stay as they are."""
     cx = _Context(extension, seed, trained)
     values: dict[Value, Value] = {}
     for node in nodes:
         inputs = tuple(values.get(v, v) for v in node.inputs)
         moved = Node(node.op, inputs, node.outputs, node.path, node.place)
         extension.at(node.path, node.place)
-        outputs = node.op.training(cx, moved)
+        outputs = node.op.training(cx, moved) if node.op.name not in keep else None
         if outputs is None:
             extension.keep(moved)
         else:

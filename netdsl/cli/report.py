@@ -24,6 +24,7 @@ from netdsl.report.table import to_table
 from netdsl.source import SourceFile
 from netdsl.syntax import tree
 from netdsl.syntax.read import read_source
+from netdsl.training.freezing import trained_since
 from netdsl.training.models import RecipeModels, trainable_names
 
 
@@ -96,13 +97,13 @@ def _analysed(console: Console, model: str, network: str | None, settings: Mappi
 
 
 def _training_peak(source: SourceFile, made: Elaborated, settings: Mapping[str, str]) -> int | None:
-    """The memory of the recipe's step, for one item; None without a recipe that can be trained."""
+    """The memory of the step that the recipe begins with, for one item; None without a recipe that can be trained."""
     if not any(isinstance(d, tree.Train) for d in made.file.definitions):
         return None
     try:
         trained = elaborate_recipe(source, network=made.graph.name, settings=settings)
         models = RecipeModels(trained.recipe, trained.graph)
-        options = models.options(trainable_names(trained.graph))
+        options = models.options(trained_since(trained.recipe, trainable_names(trained.graph), 0))
         return step_peak_bytes(build_step(trained.graph, options, models.results))
     except (DiagnosticError, UsageError):  # `check` and `train` say what is wrong with a recipe
         return None

@@ -190,10 +190,13 @@ def _found(value: Any, kind: Kind) -> str:
 def _tensor_help(op: Signed, arguments: Arguments, found: Given) -> list[str]:
     """The input is missing, or does not come first."""
     written = [g.span.text for g in arguments.positional if g.span]
+    if isinstance(found.value, tuple) and found.value and isinstance(found.value[0], Value):
+        one = found.span.text if found.span and "\n" not in found.span.text else "x -> f(…)"
+        return [f"it returned several values; take one of them: {one}[0]"]
     if any("\n" in text or len(text) > 40 for text in written) or len(written) < len(arguments.positional):
         return []
     written += [f"{name}={g.span.text}" for name, g in arguments.named.items() if g.span and "\n" not in g.span.text]
-    if isinstance(found.value, tuple | list) and found.value and all(isinstance(v, Value) for v in found.value):
+    if isinstance(found.value, list) and found.value and all(isinstance(v, Value) for v in found.value):
         return [f"take one of them: {written[0]}[0]"]
     later = next((g for g in arguments.positional[1:] if isinstance(g.value, Value)), None)
     if later and later.span:

@@ -1,4 +1,4 @@
-"""What every file knows without defining it: operators, plain functions, element types, initializers."""
+"""What every file knows without defining it: operators, those of ONNX, plain functions, element types, initializers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from netdsl.elaborate.plain import FUNCTIONS
-from netdsl.elaborate.values import InitializerFunction, OperatorValue
+from netdsl.elaborate.values import InitializerFunction, OnnxOperators, OperatorValue
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.types import DType
 from netdsl.ops import OPERATORS
@@ -23,5 +23,6 @@ BUILTINS: Mapping[str, Any] = MappingProxyType(
         **{name: InitializerFunction(name) for name in Initializer.SIGNATURES},
         **FUNCTIONS,
         **{dtype.value: dtype for dtype in DType},
+        "onnx": OnnxOperators(),
     }
 )

@@ -201,7 +201,7 @@ class Calls(Expressions):
         self.budget.operator()
         bound = bind_operator(op, arguments, self.budget)
         self.require_layers(frame, f"'{op.name}'", site.span)
-        layer = self.layer(op.name, site, frame)
+        layer = self.layer(op.name.rpartition(".")[2], site, frame)  # that of onnx.Elu is Elu
         try:
             result = op.call(layer, **bound.values)
         except OpError as error:
@@ -221,6 +221,8 @@ class Calls(Expressions):
         elif isinstance(error, ShapeError):
             notes = self._operand_notes(given)
         span = blamed.span if blamed and blamed.span else site.span
+        if blamed is not None and error.within is not None and span.text[1:-1] == blamed.value:  # a string as it stands
+            span = Span(span.file, span.start + 1 + error.within[0], span.start + 1 + error.within[1])
         return self.fault(error.name, error.message, span, notes=notes, help=error.help)
 
     def _operand_notes(self, given: dict[str, Given]) -> list[Note]:

@@ -1,30 +1,44 @@
-"""The ids of classes that a recipe's targets may hold, read off its cross-entropies, so that data are checked early."""
+"""The ids that a recipe's inputs and targets may hold, read off its embeddings and cross-entropies, so that data are
+checked early."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Graph, Node, Value
 from netdsl.ops.constant import Constant
+from netdsl.ops.embedding import Embedding
 from netdsl.ops.nll import SoftmaxNll
 
 #: Operators that hand on every id as it is.
 _KEEP = frozenset(("cast", "identity", "reshape", "flatten", "squeeze", "unsqueeze", "transpose"))
 
 
-def class_ids(graph: Graph, targets: Mapping[str, Value]) -> tuple[dict[str, int], dict[str, int]]:
-    """For targets of ids: the number of classes, and the id that every cross-entropy of the target ignores."""
-    names = {value: name for name, value in targets.items()}
+def class_ids(graph: Graph) -> tuple[dict[str, int], dict[str, int]]:
+    """For inputs and targets of ids: the number of classes, and the id that every cross-entropy of it ignores."""
+    names = {value: value.name for value in graph.inputs}
     classes: dict[str, int] = {}
     ignored: dict[str, set[int | None]] = {}
     for node in graph.nodes:
-        if isinstance(node.op, SoftmaxNll):
-            ids, ignore = _source(graph, node.inputs[1])
-            size, name = node.inputs[0].shape[node.op.axis], names.get(ids)
+        found = _classes(node)
+        if found is not None:
+            given, size = found
+            ids, ignore = _source(graph, given)
+            name = names.get(ids)
             if name is not None and isinstance(size, int):
                 classes[name] = min(size, classes.get(name, size))
                 ignored.setdefault(name, set()).add(ignore)
     return classes, {name: i for name, found in ignored.items() for i in found if i is not None and len(found) == 1}
+
+
+def _classes(node: Node) -> tuple[Value, Dim] | None:
+    """The ids that a node reads, and their number."""
+    match node.op:
+        case SoftmaxNll(axis=axis):
+            return node.inputs[1], node.inputs[0].shape[axis]
+        case Embedding():
+            return node.inputs[0], node.inputs[1].shape[0]
+        case _:
+            return None
 
 
 def _source(graph: Graph, ids: Value) -> tuple[Value, int | None]:

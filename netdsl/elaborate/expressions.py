@@ -14,7 +14,7 @@ from netdsl.elaborate.faults import Fault, Refusal
 from netdsl.elaborate.files import Imported, Module
 from netdsl.elaborate.scope import Frame
 from netdsl.elaborate.suggest import did_you_mean
-from netdsl.elaborate.values import POISON, BlockValue, ModuleValue, NetworkValue, describe
+from netdsl.elaborate.values import POISON, BlockValue, ModuleValue, NetworkValue, OnnxOperators, describe
 from netdsl.ir.graph import Value
 from netdsl.source import Span
 from netdsl.syntax import tree
@@ -265,6 +265,8 @@ class Expressions(Core):
         help: str | tuple[str, ...] = ()
         if isinstance(value, ModuleValue):
             help = f"name one of its blocks: {value.name}.Name(…)"
+        elif isinstance(value, OnnxOperators):
+            help = "name one of them: onnx.Name(…)"
         elif isinstance(value, Value):
             help = "'->' hands a value to the function on its right: x -> f(…)"
         return self.fault("not-callable", f"{what} {describe(value)}, which cannot be called", span, help=help)

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from netdsl.diagnostics import Diagnostic, DiagnosticError, Note, error, nearest
-from netdsl.elaborate.suggest import did_you_mean
+from netdsl.elaborate.library import LIBRARY_PREFIX, elsewhere, library_file, library_name, no_library_file_help
+from netdsl.elaborate.suggest import did_you_mean, suggest
 from netdsl.elaborate.values import POISON, ModuleValue
 from netdsl.source import SourceFile, Span
 from netdsl.syntax import tree
 from netdsl.syntax.parse import parse
 from netdsl.syntax.read import read_source
 
-LIBRARY = Path(__file__).resolve().parent.parent / "std"
-LIBRARY_PREFIX = "std:"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LIBRARY_NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,8 +108,7 @@ class Loader:
             return POISON
         if item.name.id in module.entries:
             return Imported(module, item.name.id)
-        names = [n for n, v in module.entries.items() if not isinstance(v, ModuleValue)]
-        help = did_you_mean(item.name.id, names, defined_names(module))
+        help = unknown_member_help(module, item.name.id)
         self.diagnostics.append(
             error("unknown-name", f"\"{path}\" defines no '{item.name.id}'", item.name.span, help=help)
         )
@@ -146,11 +143,10 @@ class Loader:
         """The file of an import, its name in messages, and whether it is the library's."""
         text, span = definition.path, definition.path_span
         if text.startswith(LIBRARY_PREFIX):
-            name = text.removeprefix(LIBRARY_PREFIX).removesuffix(".net")
-            path = LIBRARY / f"{name}.net"
-            if _LIBRARY_NAME.fullmatch(name) and path.is_file():
-                return path, f"{LIBRARY_PREFIX}{name}", True
-            raise DiagnosticError([_no_library(text, span)])
+            if found := library_file(text):
+                return found, library_name(text), True
+            help = no_library_file_help(text)
+            raise DiagnosticError([error("import", f"the library has no '{text}'", span, help=help)])
         path = folder / text
         shown = str(path) if not module.library else text
         if not text.strip() or "\0" in text:
@@ -181,21 +177,18 @@ class Loader:
         )
 
 
-def defined_names(module: Module) -> str:
-    """`it defines A, B`, for a name that it does not define."""
-    names = module.names()
-    more = ", …" if len(names) > 12 else ""
-    return f"it defines {', '.join(names[:12])}{more}" if names else "it defines nothing"
-
-
-def _no_library(text: str, span: Span) -> Diagnostic:
-    known = sorted(
-        f"{LIBRARY_PREFIX}{p.relative_to(LIBRARY).with_suffix('').as_posix()}" for p in LIBRARY.rglob("*.net")
-    )
-    near = nearest(text, known)
-    help = [f'did you mean "{near}"?'] if near else []
-    help.append(f"the library holds {', '.join(known)}")
-    return error("import", f"the library has no '{text}'", span, help=help)
+def unknown_member_help(module: Module, name: str) -> tuple[str, ...]:
+    """The help for a name that a file does not define: the nearest one, or what there is. Of a library's file all names
+    are listed, as nobody looks into it, and the library's file that has the name is stated."""
+    if not module.library:
+        names = [n for n, v in module.entries.items() if not isinstance(v, ModuleValue)]
+        more = ", …" if len(names) > 12 else ""
+        listed = f"it defines {', '.join(names[:12])}{more}" if names else "it defines nothing"
+        return did_you_mean(name, names, listed)
+    own = [n for n, v in module.entries.items() if not isinstance(v, ModuleValue | Imported)]
+    near, home = suggest(name, own), elsewhere(name)
+    found = [f"did you mean '{near}'?"] if near else [f"'{name}' is in \"{home}\""] if home else []
+    return (*found, f'"{module.file.source.path}" defines {", ".join(own)}')
 
 
 def _near_files(path: Path, text: str) -> str | tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from netdsl.diagnostics import Note, error
 from netdsl.elaborate.builtins import BUILTINS
 from netdsl.elaborate.core import Reporter
-from netdsl.elaborate.files import Module, defined_names
+from netdsl.elaborate.files import Module, unknown_member_help
 from netdsl.elaborate.suggest import did_you_mean, suggest
 from netdsl.elaborate.tensors import ATTRIBUTES
 from netdsl.elaborate.types import dim_names
@@ -279,7 +279,7 @@ class _Checker:
         names = value.module.names()
         if node.name in names or node.name in value.module.lost:
             return
-        help = did_you_mean(node.name, names, defined_names(value.module))
+        help = unknown_member_help(value.module, node.name)
         self._report("unknown-name", f"the file '{base.id}' defines no '{node.name}'", node.name_span, help)
 
 

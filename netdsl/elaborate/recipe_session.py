@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class RecipeSession(Session):
         if label is not None and not any(r.label == label for r in recipes):
             labels = [r.label for r in recipes if r.label]
             near = nearest(label, labels)
-            hint = f'did you mean "{near}"?' if near else f"it has {', '.join(labels) or 'none'}"
+            hint = f'did you mean "{near}"?' if near else _held(labels, unlabelled=len(recipes) > len(labels))
             raise UsageError(f'{self.source.path} has no recipe "{escaped(label)}"; {hint}')
         chosen = [r for r in recipes if r.label == label] or recipes
         if not chosen and not self.reporter.failed:
@@ -132,3 +132,10 @@ class RecipeSession(Session):
         """Whether all parameters have values: a check of the file does without those that have no default."""
         parameters = (*network.parameters, *node.parameters)
         return all(p.default is not None or p.name.id in settings for p in parameters)
+
+
+def _held(labels: Sequence[str], *, unlabelled: bool) -> str:
+    """What recipes a file has, for the message on one that it does not have."""
+    if not labels:
+        return "the one that it has is without a label" if unlabelled else "it has none"
+    return f"it has {', '.join(labels)}" + (" and one without a label" if unlabelled else "")

@@ -3,7 +3,7 @@ symbols and parameters. What it says becomes a `Recipe`; its loss and metrics be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -194,7 +194,7 @@ class Recipes(Statements):
             self.builder.output(name, value)
         graph = self.builder.finish()
         settings = {name: value for name, value in run.settings.items() if value is not None}
-        classes, ignored = class_ids(graph, run.targets)
+        classes, ignored = class_ids(graph)
         recipe = Recipe(
             network=run.node.network.span.text,
             targets={name: value.type for name, value in run.targets.items()},
@@ -233,12 +233,20 @@ class Recipes(Statements):
         for setting in ("freeze", "unfreeze", "weights"):
             rules: tuple[Any, ...] = run.settings.get(setting) or ()
             for rule in rules:
-                if not any(fnmatchcase(name, rule.pattern) for name in names):
-                    what = "parameter" if isinstance(rule, FreezeRule) else "name"
-                    message = f'{setting}: the pattern "{rule.pattern}" matches no {what} of the network'
-                    called = f"they are called {', '.join(names[:3])}, …" if names else "it has none"
-                    help = did_you_mean(rule.pattern, names, called)
-                    self.report(self.fault("setting", message, run.values[setting], help=help))
+                what = "parameter" if isinstance(rule, FreezeRule) else "name"
+                self._check_pattern(run, setting, rule.pattern, what, names)
+        recompute = run.settings.get("recompute")
+        if isinstance(recompute, tuple):
+            layers = list(dict.fromkeys(n.path for n in self.builder.nodes if n.path))
+            for pattern in recompute:
+                self._check_pattern(run, "recompute", pattern, "layer", layers)
+
+    def _check_pattern(self, run: RecipeRun, setting: str, pattern: str, what: str, names: Sequence[str]) -> None:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            message = f'{setting}: the pattern "{pattern}" matches no {what} of the network'
+            called = f"they are called {', '.join(names[:3])}, …" if names else "it has none"
+            help = did_you_mean(pattern, names, called)
+            self.report(self.fault("setting", message, run.values[setting], help=help))
 
     def _check_monitors(self, run: RecipeRun) -> None:
         """What a schedule or an early stop watches is the loss or a metric that is a number."""

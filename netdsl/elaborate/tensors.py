@@ -10,7 +10,7 @@ from netdsl.elaborate.builtins import OPERATOR_VALUES
 from netdsl.elaborate.calls import Calls, Site
 from netdsl.elaborate.expressions import name_of
 from netdsl.elaborate.faults import Fault, Refusal
-from netdsl.elaborate.files import defined_names
+from netdsl.elaborate.files import unknown_member_help
 from netdsl.elaborate.layers import LayerAt
 from netdsl.elaborate.scope import Frame
 from netdsl.elaborate.suggest import did_you_mean, suggest
@@ -18,6 +18,8 @@ from netdsl.elaborate.values import (
     POISON,
     Given,
     ModuleValue,
+    OnnxOperators,
+    OperatorValue,
     Results,
     describe,
     describe_kind,
@@ -30,6 +32,7 @@ from netdsl.ir.graph import Value
 from netdsl.ir.opdef import Operator, OpError
 from netdsl.ops.arithmetic import INFIX, binary, negate
 from netdsl.ops.indexing import index
+from netdsl.ops.onnx_node import onnx_operator
 from netdsl.source import Span
 from netdsl.syntax import tree
 
@@ -197,6 +200,8 @@ class Tensors(Calls):
             return self._tensor_attribute(value, node)
         if isinstance(value, ModuleValue):
             return self._module_attribute(value, node)
+        if isinstance(value, OnnxOperators):
+            return self._onnx_operator(node)
         if isinstance(value, Results):
             if name in value.names:
                 result = value[value.names.index(name)]
@@ -233,6 +238,12 @@ class Tensors(Calls):
             raise self.fault("attribute", message, node.name_span, notes=notes)
         return get(value)
 
+    def _onnx_operator(self, node: tree.Attribute) -> OperatorValue:
+        try:
+            return OperatorValue(onnx_operator(node.name))
+        except OpError as error:
+            raise self.fault("unknown-name", error.message, node.name_span, help=error.help) from None
+
     def _module_attribute(self, value: ModuleValue, node: tree.Attribute) -> Any:
         module, name = value.module, node.name
         if name in module.entries:
@@ -242,7 +253,7 @@ class Tensors(Calls):
             return result
         if name in module.lost:
             raise Fault
-        help = did_you_mean(name, module.names(), defined_names(module))
+        help = unknown_member_help(module, name)
         message = f"the file '{value.name}' defines no '{name}'"
         raise self.fault("unknown-name", message, node.name_span, help=help)
 

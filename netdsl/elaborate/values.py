@@ -44,6 +44,13 @@ class OperatorValue:
         return f"the operator '{self.name}'"
 
 
+class OnnxOperators:
+    """`onnx`: the operators of ONNX are its attributes."""
+
+    def __str__(self) -> str:
+        return "the name of ONNX's operators"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockValue:
     module: Module

@@ -139,6 +139,12 @@ def _float_help(value: Any) -> str:
     return "integers only: divide with // instead of /" if isinstance(value, float) else ""
 
 
+def _symbol_help(value: Expr) -> str:
+    if value.counts:
+        return f"{min(value.counts)} depends on the data: it is known only when the model runs"
+    return "a symbol has no value at compile time; give it one with --set"
+
+
 @dataclass(frozen=True)
 class Int(Kind):
     text: str = "integer"
@@ -151,8 +157,7 @@ class Int(Kind):
             return None
         if is_int(value) and (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
             return int(value)
-        symbol = "a symbol has no value at compile time; give it one with --set" if isinstance(value, Expr) else ""
-        raise ArgumentError(self.expected, symbol or _float_help(value))
+        raise ArgumentError(self.expected, _symbol_help(value) if isinstance(value, Expr) else _float_help(value))
 
     @property
     def expected(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from netdsl.ir.dims import Dim
+from netdsl.ir.dims import Dim, count
 from netdsl.ir.graph import Graph, Node, Output, Parameter, Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.opdef import Primitive
@@ -57,6 +57,12 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.parameters: list[Parameter] = []
         self.outputs: list[Output] = []
+        self._counts: dict[str, int] = {}
+
+    def count(self, name: str) -> Dim:
+        """A new count, called after `name`."""
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        return count(name if number == 1 else f"{name}_{number}")
 
     def input(self, name: str, type: TensorType) -> Value:
         value = Value(self.names.take(name), type)

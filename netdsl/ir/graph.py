@@ -7,7 +7,7 @@ the weights are written, cost nothing when the model runs, and are printed and v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -135,6 +135,17 @@ class Graph:
         return frozenset(found)
 
     @cached_property
+    def counters(self) -> Mapping[str, Value]:
+        """For each count the first output of the node that finds it."""
+        return {name: node.outputs[0] for node in self.nodes for name in node.op.counts}
+
+    def needs(self, node: Node) -> tuple[Value, ...]:
+        """What is known before a node runs: its operands, and what finds the counts in its types and attributes."""
+        if not self.counters:
+            return node.inputs
+        return (*node.inputs, *(self.counters[name] for name in counts_named(node) if name in self.counters))
+
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """Names of the symbols in the inputs' shapes, in order of appearance."""
         names: dict[str, None] = {}
@@ -154,12 +165,23 @@ class Graph:
         return users[0] if len(users) == 1 and value not in self.output_values else None
 
 
+def counts_named(node: Node) -> frozenset[str]:
+    """The counts in a node's types and attributes, but those that it finds itself."""
+    dims = [d for v in node.outputs for d in v.shape if isinstance(d, Expr)]
+    dims += [d for f in fields(node.op) for d in _expressions(getattr(node.op, f.name))]
+    return frozenset().union(*(d.counts for d in dims)).difference(node.op.counts)
+
+
+def _expressions(attribute: object) -> Iterator[Expr]:
+    if isinstance(attribute, Expr):
+        yield attribute
+    elif isinstance(attribute, tuple):
+        for item in attribute:
+            yield from _expressions(item)
+
+
 def is_symbolic(node: Node) -> bool:
     """Whether what a node makes depends on a symbol: `expand(weight, [N, 3])`."""
     return not all(v.type.is_static for v in node.outputs) or any(
-        _holds_symbol(getattr(node.op, f.name)) for f in fields(node.op)
+        next(_expressions(getattr(node.op, f.name)), None) is not None for f in fields(node.op)
     )
-
-
-def _holds_symbol(attribute: object) -> bool:
-    return isinstance(attribute, Expr) or (isinstance(attribute, tuple) and any(map(_holds_symbol, attribute)))

@@ -11,7 +11,7 @@ The rules take the protocols of this module, so an operator's file imports no dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -27,7 +27,8 @@ class OpError(Exception):
     """A call or a node that an operator refuses.
 
     `argument` names the argument of the signature at fault, if it is one; the driver underlines it and adds the
-    operands' types and origins itself. `help` says what to write instead.
+    operands' types and origins itself. `help` says what to write instead. `within` are the first character at fault and
+    the one behind the last, where the argument is a string.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class OpError(Exception):
         argument: str | None = None,
         help: str | Sequence[str] = (),
         name: str = "invalid-argument",
+        within: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.argument = argument
+        self.within = within
         self.help = (help,) if isinstance(help, str) else tuple(help)
         self.name = name
 
@@ -48,8 +51,15 @@ class OpError(Exception):
 class ShapeError(OpError):
     """Operands whose shapes or element types do not fit; the driver adds both types and where each came from."""
 
-    def __init__(self, message: str, *, argument: str | None = None, help: str | Sequence[str] = ()) -> None:
-        super().__init__(message, argument=argument, help=help, name="shape-mismatch")
+    def __init__(
+        self,
+        message: str,
+        *,
+        argument: str | None = None,
+        help: str | Sequence[str] = (),
+        within: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(message, argument=argument, help=help, name="shape-mismatch", within=within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,10 @@ class LayerContext(Protocol):
         """The trainable parameters made so far whose full names match an fnmatch pattern (`*` crosses dots). Raises
         OpError where there is none."""
 
+    def count(self, name: str) -> Dim:
+        """A new dimension that depends on the data, named after `name`: for an operator that finds it (see
+        `Primitive.counts`)."""
+
     def emit(self, op: Primitive, *inputs: Value) -> Value:
         """A node with one output."""
 
@@ -94,6 +108,9 @@ class LayerContext(Protocol):
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
         """A dimension's run-time value as a scalar tensor."""
+
+    def constant_value(self, value: Value) -> NDArrayAny | None:
+        """What a constant tensor holds; None for every other tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,10 @@ class Emitter(Protocol):
 
     def emit_all(self, op_type: str, outputs: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
         """An ONNX node with several outputs."""
+
+    def subgraph(self, inputs: int, build: Callable[..., Sequence[str]]) -> Any:
+        """A graph that is an attribute of a node, such as the `body` of a Scan. `build` gets the names of its inputs,
+        emits its nodes and returns the names of its outputs; its nodes may read every tensor outside of it."""
 
     def ints(self, values: Sequence[int]) -> str:
         """A constant int64 vector."""
@@ -198,8 +219,21 @@ class Primitive(Operator):
     foldable: ClassVar[bool] = True  #: a node of constants alone may be evaluated at compile time (not for random ones)
     commutative: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True  #: False: has no gradient rule, and nothing is trained through it
+    repeatable: ClassVar[bool] = True  #: equal nodes of equal operands may be made one (not random ones)
+    retyped: ClassVar[bool] = True  #: False: its float32 operands stay float32 in a model of 16-bit floats
+    counted: ClassVar[bool] = True  #: False: its work is not known, and a report says so
     flops_per_element: ClassVar[int] = 0  #: for the default cost rule: arithmetic operations per output element
     signature: ClassVar[tuple[Param, ...]] = ()
+
+    @property
+    def title(self) -> str:
+        """What messages and reports call it."""
+        return self.name
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """The counts that a node with this operator finds when it runs: each is the size of an axis of its outputs."""
+        return ()
 
     @classmethod
     def call(cls, cx: LayerContext, *args: Any, **kwargs: Any) -> Value | tuple[Value, ...]:

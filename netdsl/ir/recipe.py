@@ -326,8 +326,8 @@ class FreezeRule:
 class Recipe:
     """Everything that a `train` body says. `loss` and the metrics' statistics are outputs of the recipe's graph.
 
-    `classes` gives, for a target of class ids, their number, so that data are checked before the run; `ignore` an id
-    that may lie outside of them. `text` is the body's source, for the run folder. Batches have `batch` items; an
+    `classes` gives, for an input or target of ids, their number, so that data are checked before the run; `ignore` an
+    id that may lie outside of them. `text` is the body's source, for the run folder. Batches have `batch` items; an
     update takes `accumulate` of them.
     """
 

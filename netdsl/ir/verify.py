@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netdsl.ir.build import infer_types
-from netdsl.ir.graph import Graph, Node, Value
+from netdsl.ir.dims import Expr
+from netdsl.ir.graph import Graph, Node, Value, counts_named
 from netdsl.ir.opdef import OpError, Primitive
 
 
@@ -15,13 +16,16 @@ class VerifyError(Exception):
 
 def verify(graph: Graph, primitives: Mapping[str, type[Primitive]] | None = None) -> None:
     """Raises VerifyError unless names are unique, nodes stand after what they read, types are those that the operators
-    infer, every operator is in the table (`primitives`, where given) and outputs exist."""
+    infer, counts are found before they are named, every operator is in the table (`primitives`, where given) and
+    outputs exist."""
     names: set[str] = set()
     known: set[Value] = set()
     for value in (*graph.inputs, *(p.value for p in graph.parameters)):
         _define(value, names, known, "an input or parameter")
+    counts = {name for v in graph.inputs for d in v.shape if isinstance(d, Expr) for name in d.counts}
     for node in graph.nodes:
         _check_operator(node, primitives)
+        _check_counts(node, counts)
         for value in node.inputs:
             if value not in known:
                 raise VerifyError(f"{node!r} reads %{value.name}, which nothing before it makes")
@@ -53,6 +57,16 @@ def _check_types(node: Node) -> None:
     if types != tuple(v.type for v in node.outputs):
         found = ", ".join(str(v.type) for v in node.outputs)
         raise VerifyError(f"{node!r} says {found}, but its operator infers {', '.join(map(str, types))}")
+
+
+def _check_counts(node: Node, known: set[str]) -> None:
+    """A count is found by one node, before any other names it."""
+    if unknown := counts_named(node) - known:
+        raise VerifyError(f"{node!r} names {min(unknown)}, which nothing before it finds")
+    for name in node.op.counts:
+        if name in known:
+            raise VerifyError(f"{node!r} finds {name}, which is found before it")
+        known.add(name)
 
 
 def _check_outputs(graph: Graph, known: set[Value]) -> None:

@@ -82,6 +82,11 @@ def _tile(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
     return np.tile(arrays[0], tuple(int(r) for r in arrays[1]))
 
 
+def _gather(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
+    x, places = arrays
+    return np.take(x, places.astype(np.int64), attributes.get("axis", 0))
+
+
 def _concat(attributes: Attributes, arrays: Sequence[NDArrayAny]) -> NDArrayAny:
     return np.concatenate(arrays, axis=attributes["axis"])
 
@@ -115,6 +120,7 @@ _RULES: dict[str, Rule] = {
     "Squeeze": Rule(_squeeze, moves=True),
     "Expand": Rule(_expand, moves=True),
     "Concat": Rule(_concat, moves=True),
+    "Gather": Rule(_gather, moves=True),
     "Tile": Rule(_tile, moves=True),
     "Identity": Rule(lambda attributes, arrays: arrays[0], moves=True),
     "Cast": Rule(_cast),
@@ -152,4 +158,4 @@ def _folds_cast(operand: StandIn, to: int) -> bool:
     return prod(operand.shape) * growth <= GROWTH
 
 
-_NEEDS_VALUES = frozenset({"Reshape", "Tile", "Unsqueeze", "Squeeze", "Expand"})
+_NEEDS_VALUES = frozenset({"Reshape", "Tile", "Unsqueeze", "Squeeze", "Expand", "Gather"})

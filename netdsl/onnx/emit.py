@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, TensorProto, defs, helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, defs, helper
 
 from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import Dim
@@ -17,6 +18,7 @@ from netdsl.ir.opdef import Target
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.onnx.shapes import Shapes
 from netdsl.onnx.tensors import ConstantPool
+from netdsl.ops.onnx_schema import RANDOM
 
 ONNX_TYPES = {
     DType.float32: TensorProto.FLOAT,
@@ -31,6 +33,14 @@ ONNX_TYPES = {
 }
 
 CPU = Target()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The nodes of the model or of a subgraph, and each by what it computes."""
+
+    nodes: list[NodeProto]
+    made: dict[object, NodeProto] = field(default_factory=dict)
 
 
 class NodeEmitter:
@@ -49,7 +59,7 @@ class NodeEmitter:
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._sharing = False
         self._shared: set[str] = set()
-        self._made: dict[object, NodeProto] = {}
+        self._whole = self._block = _Block(self.nodes)
 
     # What operators' rules call ----------------------------------------------------------------------------------
 
@@ -64,7 +74,7 @@ class NodeEmitter:
             if folded is not None:
                 return (folded,)
         node = self._node(op_type, inputs, attributes)
-        same = self._made.get(_identity(node)) if op_type not in RANDOM else None
+        same = self._block.made.get(_identity(node)) if op_type not in RANDOM else None
         if same is not None and len(same.output) == outputs:
             return tuple(same.output)
         names = [self._names.take(label) for _ in range(outputs)]
@@ -72,6 +82,25 @@ class NodeEmitter:
         if self._sharing:
             self._shared.update(names)
         return tuple(names)
+
+    def subgraph(self, inputs: int, build: Callable[..., Sequence[str]]) -> GraphProto:
+        names = [self._names.take(f"{self._path}/body") for _ in range(inputs)]
+        with self._into(_Block([])) as block:
+            outputs: list[str] = []
+            for name in build(*names):  # each is made by a node of the subgraph, and has a name of its own
+                own = any(name in node.output for node in block.nodes) and name not in outputs
+                outputs.append(name if own else self._copy(name))
+        return GraphProto(
+            name=f"{self._path}/body",
+            node=block.nodes,
+            input=[ValueInfoProto(name=name) for name in names],
+            output=[ValueInfoProto(name=name) for name in outputs],
+        )
+
+    def _copy(self, name: str) -> str:
+        copy = self._names.take(f"{self._path}/Identity")
+        self._append(self._node("Identity", [name], {}), [copy])
+        return copy
 
     def is_constant(self, name: str) -> bool:
         return name in self.pool
@@ -100,9 +129,19 @@ class NodeEmitter:
         before = self._path, self._metadata, self._sharing
         self._path, self._metadata, self._sharing = SHAPES, (), True
         try:
-            yield
+            with self._into(self._whole):
+                yield
         finally:
             self._path, self._metadata, self._sharing = before
+
+    @contextmanager
+    def _into(self, block: _Block) -> Iterator[_Block]:
+        """New nodes go to a block."""
+        before, self._block = self._block, block
+        try:
+            yield block
+        finally:
+            self._block = before
 
     def lower(self, node: Node, inputs: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
         """Emits a graph node. Its outputs get the `wanted` names, except for those that no new node makes (an operand
@@ -111,7 +150,9 @@ class NodeEmitter:
         start = len(self.nodes)
         results = node.op.lower(self, node, *inputs)
         made = (results,) if isinstance(results, str) else tuple(results)
-        return self._renamed(made, wanted, self.nodes[start:], node.path)
+        names = self._renamed(made, wanted, self.nodes[start:], node.path)
+        self._shapes.found(node, names)
+        return names
 
     def identity(self, name: str, output: str) -> None:
         """A node that gives an operand, or a constant, a second name."""
@@ -125,11 +166,8 @@ class NodeEmitter:
         makers = {name: n for n in own for name in n.output if name not in self._shared}
         names = {a: b for a, b in zip(made, wanted, strict=True) if a in makers}
         for proto in own if names else ():
-            for field in (proto.input, proto.output):
-                for i, name in enumerate(field):
-                    if name in names:
-                        field[i] = names[name]
-            self._made[_identity(proto)] = proto
+            _rename(proto, names)
+            self._whole.made[_identity(proto)] = proto
         main = makers.get(made[0]) if made else None
         if main is not None:
             main.name = self._node_names.take(path)
@@ -142,8 +180,8 @@ class NodeEmitter:
         node.output.extend(outputs)
         for key, text in self._metadata:
             node.metadata_props.add(key=key, value=text)
-        self._made.setdefault(_identity(node), node)
-        self.nodes.append(node)
+        self._block.made.setdefault(_identity(node), node)
+        self._block.nodes.append(node)
 
     def _node(self, op_type: str, inputs: Sequence[str], attributes: dict[str, Any]) -> NodeProto:
         node = NodeProto(op_type=op_type, input=inputs)
@@ -153,10 +191,15 @@ class NodeEmitter:
         return node
 
 
-#: ONNX operators that make something else each time
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
+def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Gives tensors other names, also where subgraphs read them."""
+    for names_of in (node.input, node.output):
+        for i, name in enumerate(names_of):
+            if name in names:
+                names_of[i] = names[name]
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            _rename(inner, names)
 
 
 def _identity(node: NodeProto) -> object:

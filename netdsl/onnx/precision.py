@@ -63,12 +63,26 @@ class _Narrowing:
             self._parameters.append(parameter)
 
     def _convert(self, node: Node) -> None:
+        if not node.op.retyped:
+            self._keep(node)
+            return
         inputs = tuple(self._operand(v) for v in node.inputs)
         op = self._converted(node.op)
         types = infer_types(op, inputs)
         outputs = tuple(Value(v.name, t) for v, t in zip(node.outputs, types, strict=True))
         self._new.update(zip(node.outputs, outputs, strict=True))
         self._nodes.append(replace(node, op=op, inputs=inputs, outputs=outputs))
+
+    def _keep(self, node: Node) -> None:
+        """A node in its own types, between casts."""
+        inputs = []
+        for value in node.inputs:
+            now = self._new.get(value, value)
+            inputs.append(now if now.dtype is value.dtype else self._cast(now, value.dtype, value.name))
+        self._nodes.append(replace(node, inputs=tuple(inputs)))
+        for value in node.outputs:
+            if value.dtype is DType.float32:
+                self._new[value] = self._cast(value, self._dtype, value.name)
 
     def _operand(self, value: Value) -> Value:
         found = self._new.get(value)

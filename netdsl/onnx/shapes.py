@@ -15,7 +15,7 @@ from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.dims import Dim, DimError, Expr, bounds, substitute, symbol
 from netdsl.ir.dims.expr import wrap
 from netdsl.ir.dims.terms import Atom, Extremum, Floor, Mono, Symbol
-from netdsl.ir.graph import Value
+from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter
 
 
@@ -27,9 +27,10 @@ class SharedEmitter(Emitter, Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a symbol's value is found: `factor * symbol + rest` is the size of an input's axis."""
+    """Where a symbol's value is found: `factor * symbol + rest` is the size of an axis of an input, or of the result of
+    the node that finds a count."""
 
-    input: Value
+    value: Value
     axis: int
     factor: Dim
     rest: Dim
@@ -40,10 +41,18 @@ class Shapes:
 
     def __init__(self, emitter: SharedEmitter, inputs: Sequence[Value], names: Mapping[Value, str]) -> None:
         self._emitter = emitter
-        self._names = names
+        self._names = dict(names)
         self._sources = find_sources(inputs)
         self._dims: dict[Dim, str] = {}
         self._vectors: dict[tuple[Dim, ...], str] = {}
+
+    def found(self, node: Node, names: Sequence[str]) -> None:
+        """A node that finds counts has been emitted; `names` are those of its outputs."""
+        for value, name in zip(node.outputs, names, strict=True):
+            for axis, dim in enumerate(value.shape):
+                if isinstance(dim, Expr) and not dim.symbols.isdisjoint(node.op.counts):
+                    self._names[value] = name
+                    self._sources.setdefault(min(dim.symbols), Source(value, axis, 1, 0))
 
     def vector(self, dims: Sequence[Dim]) -> str:
         """An int64 vector of dimensions. Raises DiagnosticError for a symbol that no input's shape determines."""
@@ -119,7 +128,7 @@ class Shapes:
             message = f"the symbol {name} is needed when the model runs, but no input's shape says its value"
             help = f"let an input have an axis of size {name}, or give it a value: --set {name}=…"
             raise DiagnosticError([error("unknown-symbol", message, help=help)])
-        size = self._emitter.emit("Shape", self._names[source.input], start=source.axis, end=source.axis + 1)
+        size = self._emitter.emit("Shape", self._names[source.value], start=source.axis, end=source.axis + 1)
         if source.rest != 0:
             size = self._emitter.emit("Sub", size, self._dim(source.rest))
         return size if source.factor == 1 else self._emitter.emit("Div", size, self._dim(source.factor))

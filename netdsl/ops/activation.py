@@ -98,7 +98,7 @@ class Relu(Elementwise):
         return cx.emit("Relu", x)
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, dy, g.mask(cx, ">", y, 0))
+        return g.mul(cx, dy, g.inside(cx, y))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Relu6(Elementwise):
         return cx.emit("Clip", x, cx.scalar(0, dtype), cx.scalar(6, dtype))
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, dy, _inside(cx, y, 6))
+        return g.mul(cx, dy, g.inside(cx, y, 6))
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ class HardSigmoid(Elementwise):
         return cx.emit("Clip", line, cx.scalar(0.0, dtype), cx.scalar(1.0, dtype))
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, g.mul(cx, dy, self.alpha), _inside(cx, y, 1))
+        return g.mul(cx, g.mul(cx, dy, self.alpha), g.inside(cx, y, 1))
 
 
 @dataclass(frozen=True)
@@ -320,8 +320,3 @@ class HardSwish(Elementwise):
         line = g.add(cx, g.mul(cx, x, 1 / 3), 0.5)
         bent = g.compare(cx, "<", cx.emit(Abs(), x), 3)
         return g.mul(cx, dy, g.where(cx, bent, line, g.mask(cx, ">", x, 0)))
-
-
-def _inside(cx: GradientContext, y: Value, limit: int) -> Value:
-    """1 where 0 < y < limit, else 0, for a y that lies within the limits."""
-    return g.mask(cx, ">", g.mul(cx, y, g.sub(cx, limit, y)), 0)

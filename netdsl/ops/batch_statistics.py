@@ -13,6 +13,7 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
+from netdsl.ops.batch_rows import by_rows, emit_row_affine, emit_row_means, emit_row_products, emit_rows
 from netdsl.ops.normalisation import emit_mean
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import input_channels
@@ -30,8 +31,8 @@ class _Trained(Primitive):
 
 def _emit_affine(cx: Emitter, x: TensorType, name: str, scale: str = "", shift: str = "", mean: str = "") -> str:
     """`scale * (x - mean) + shift` for each channel; what is absent changes nothing. ONNX Runtime's CPU kernel of
-    BatchNormalization does this in one pass, and faster than it broadcasts."""
-    if cx.target.device == "cpu":
+    BatchNormalization does this in one pass, and on one thread, where several share a product."""
+    if cx.target.device == "cpu" and (shift or mean or cx.target.threads == 1):
         zeros, ones = (cx.array(np.full(input_channels("batch_norm", x), v, x.dtype.numpy)) for v in (0, 1))
         operands = scale or ones, shift or zeros, mean or zeros, ones
         return cx.emit("BatchNormalization", name, *operands, epsilon=0.0)
@@ -51,6 +52,32 @@ def _emit_mean(cx: Emitter, name: str, rank: int) -> str:
     if rank > 2:
         name = emit_mean(cx, name, range(2, rank))
     return cx.emit("Reshape", emit_mean(cx, name, [0]), cx.ints([-1]))
+
+
+def _emit_by_rows(cx: Emitter, x: TensorType, epsilon: float, name: str, weight: str, bias: str) -> tuple[str, ...]:
+    rows = emit_rows(cx, x, name, epsilon)
+    scale = cx.emit("Mul", rows.scale, weight)
+    shift = cx.emit("Add", cx.emit("Mul", rows.shift, weight), bias)
+    y = emit_row_affine(cx, x, rows.normal, scale, shift)
+    variance = cx.emit("Sub", rows.variance, cx.scalar(epsilon, x.dtype))
+    return y, *(cx.emit("Reshape", part, cx.ints([-1])) for part in (rows.mean, variance))
+
+
+def _emit_gradient_by_rows(
+    cx: Emitter, x: TensorType, epsilon: float, name: str, weight: str, dy: str
+) -> tuple[str, str, str]:
+    """`dx = a*dy + b*x̂ + c` for each channel, and the means of `dy*x̂` and `dy`, `[C]`."""
+    rows = emit_rows(cx, x, name, epsilon)
+    means, products = emit_row_means(cx, x, dy), emit_row_products(cx, x, dy, rows.normal)
+    shift = emit_mean(cx, means, [0])
+    parts = (cx.emit("Mul", *pair) for pair in ((rows.scale, products), (rows.shift, means)))
+    slope = emit_mean(cx, cx.emit("Add", *parts), [0])
+    a = cx.emit("Mul", rows.root, weight)
+    b, c = (cx.emit("Neg", cx.emit("Mul", a, part)) for part in (slope, shift))
+    row_shift = cx.emit("Add", cx.emit("Mul", rows.shift, b), c)
+    inner = emit_row_affine(cx, x, rows.normal, cx.emit("Mul", rows.scale, b), row_shift)
+    slope, shift, a = (cx.emit("Reshape", part, cx.ints([-1])) for part in (slope, shift, a))
+    return cx.emit("Add", _emit_affine(cx, x, dy, a), inner), slope, shift
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,8 @@ class BatchNormTraining(_Trained):
     @runs_in_float32(DType.float16, DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str) -> tuple[str, ...]:
         input = node.inputs[0].type
+        if by_rows(cx, input):
+            return _emit_by_rows(cx, input, self.epsilon, x, weight, bias)
         mean = _emit_mean(cx, x, input.rank)
         centred = _emit_affine(cx, input, x, mean=mean)
         var = _emit_mean(cx, cx.emit("Mul", centred, centred), input.rank)
@@ -142,6 +171,10 @@ class BatchNormGradient(_Trained):
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, mean: str, var: str, dy: str) -> tuple[str, ...]:
         """`dx = a*dy + b*centred + c` for each channel; sums over positions first, then over the batch."""
         input = node.inputs[0].type
+        count = self._count(cx, input)
+        if by_rows(cx, input):
+            dx, slope, shift = _emit_gradient_by_rows(cx, input, self.epsilon, x, weight, dy)
+            return dx, cx.emit("Mul", slope, count), cx.emit("Mul", shift, count)
         centred = _emit_affine(cx, input, x, mean=mean)
         mean_dy = _emit_mean(cx, dy, input.rank)
         mean_slope = _emit_mean(cx, cx.emit("Mul", dy, centred), input.rank)
@@ -151,7 +184,6 @@ class BatchNormGradient(_Trained):
         b = cx.emit("Neg", cx.emit("Mul", a, cx.emit("Div", normal_slope, root)))
         c = cx.emit("Neg", cx.emit("Mul", a, mean_dy))
         dx = cx.emit("Add", _emit_affine(cx, input, dy, a, c), _emit_affine(cx, input, centred, b))
-        count = self._count(cx, input)
         return dx, cx.emit("Mul", normal_slope, count), cx.emit("Mul", mean_dy, count)
 
     @staticmethod

@@ -135,18 +135,25 @@ def geometry(
 
 @dataclass(frozen=True)
 class Work:
-    """What a form does. `flops`: of matrix products, in whole vectors; `products`: how many of them; `moved`: numbers
-    copied in rows; `scattered`: the rows; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the
-    column matrices within Conv, `lines`: the rows that they are copied in; `calls`: images times groups, each a
-    product of its own within Conv; `nodes`."""
+    """What a form does.
+
+    `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
+    operands, which ONNX Runtime copies first; `moved`: numbers copied in rows; `scattered`: the rows; `mapped`: numbers
+    that elementwise nodes write; `columns`: numbers of the column matrices within Conv, `lines`: the rows that they are
+    copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`: those of matrices that a cache does
+    not hold; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
 
     flops: float = 0
     products: float = 0
+    packed: float = 0
     moved: float = 0
     scattered: float = 0
     mapped: float = 0
     columns: float = 0
     lines: float = 0
+    folded: float = 0
+    folds: float = 0
+    spilled: float = 0
     calls: float = 0
     nodes: float = 0
 
@@ -156,22 +163,27 @@ class Work:
 
 #: Seconds per unit of work, on one thread of a CPU.
 SECONDS: Mapping[str, float] = {
-    "flops": 1 / 210e9,
-    "products": 0.23e-6,
-    "moved": 0.145e-9,
-    "scattered": 0.3e-9,
-    "mapped": 0.1e-9,
-    "columns": 0.06e-9,
-    "lines": 2.4e-9,
-    "calls": 0.026e-6,
+    "flops": 1 / 190e9,
+    "products": 0.18e-6,
+    "packed": 0.154e-9,
+    "moved": 0.32e-9,
+    "scattered": 0.47e-9,
+    "mapped": 0.275e-9,
+    "columns": 0.063e-9,
+    "lines": 2.8e-9,
+    "folded": 0.063e-9,
+    "folds": 3.4e-9,
+    "spilled": 0.16e-9,
+    "calls": 0.027e-6,
     "nodes": 1e-6,
 }
+CACHED = 1 << 18  #: numbers of a column matrix that a core's cache holds
 LANES = 16  #: columns that a matrix product computes at a time
 
 
 def products(m: int, n: int, k: int, count: float = 1) -> Work:
     """`count` products `[m, k] @ [k, n]`."""
-    return Work(flops=2.0 * m * k * ceil(n / LANES) * LANES * count, products=count)
+    return Work(flops=2.0 * m * k * ceil(n / LANES) * LANES * count, products=count, packed=float(k) * n * count)
 
 
 def copied(numbers: float, run: float) -> Work:
@@ -184,11 +196,14 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
     return Work(mapped=numbers * nodes, nodes=nodes)
 
 
+#: What ONNX Runtime's threads share. Copies, and what ConvTranspose adds up, one thread does alone.
+SHARED = frozenset({"flops", "products", "packed", "columns", "lines", "spilled", "calls"})
+
+
 def seconds(work: Work, target: Target) -> float:
-    """The estimated time of a form. Nodes are started one after the other, what they do is shared by the threads."""
-    own = work.nodes * SECONDS["nodes"]
-    total: float = sum(getattr(work, f) * s for f, s in SECONDS.items())
-    return own + (total - own) / target.threads
+    """The estimated time of a form."""
+    total: float = sum(getattr(work, f) * s / (target.threads if f in SHARED else 1) for f, s in SECONDS.items())
+    return total
 
 
 @dataclass(frozen=True)

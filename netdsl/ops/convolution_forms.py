@@ -14,7 +14,7 @@ from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
 from netdsl.ops import convolution_bands
 from netdsl.ops.convolution_bands import channel_major
-from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, products, window_attributes
+from netdsl.ops.convolution_cost import CACHED, Form, Geometry, Work, copied, products, window_attributes
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -102,8 +102,13 @@ def _native_work(g: Geometry) -> Work:
     calls = g.images * g.groups
     k = g.inputs_per_group * g.taps
     columns = 0 if g.pointwise else calls * k * g.places
-    work = products(g.outputs_per_group, g.places, k, calls)
-    return replace(work, products=0, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
+    work = within_conv(products(g.outputs_per_group, g.places, k, calls), g.outputs_per_group)
+    return replace(work, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
+
+
+def within_conv(work: Work, rows: int) -> Work:
+    """Matrix products within Conv. A product of one row needs no copy of its right operand."""
+    return replace(work, products=0, packed=work.packed if rows > 1 else 0)
 
 
 def _lines(g: Geometry, columns: float) -> float:
@@ -136,7 +141,8 @@ def _transposed_work(g: Geometry) -> Work:
     k = g.inputs_per_group * g.taps
     work = products(k, g.places, g.outputs_per_group, calls)
     columns = calls * k * g.places
-    return replace(work, products=0, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
+    spilled = columns if k * g.places > CACHED else 0
+    return replace(work, products=0, folded=columns, folds=_lines(g, columns), spilled=spilled, calls=calls, nodes=1)
 
 
 # The input's gradient as a convolution, at stride 1 ---------------------------------------------------------------
@@ -174,6 +180,11 @@ def _emit_turned(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
     return _emit_native(cx, _turned(g), dy, _emit_turned_weight(cx, g, weight))
 
 
+def _emit_turned_forward(cx: Emitter, g: Geometry, x: str, weight: str) -> str:
+    """The convolution as the input's gradient of the turned one."""
+    return _emit_transposed(cx, _turned(g), x, _emit_turned_weight(cx, g, weight))
+
+
 def _turning_work(g: Geometry) -> Work:
     numbers = g.outputs * g.inputs_per_group * g.taps
     turned = products(g.outputs * g.inputs_per_group, g.taps, g.taps) if g.taps > 1 else Work()
@@ -195,6 +206,7 @@ def _small(g: Geometry) -> bool:
 
 FORWARD = (
     Form("native", _any, _native_work, _emit_native),
+    Form("turned", _turns, lambda g: _transposed_work(_turned(g)) + _turning_work(g), _emit_turned_forward),
     Form("merged", lambda g: _dense(g) and _small(g), _merged_work, _emit_merged),
     *convolution_bands.FORWARD,
 )

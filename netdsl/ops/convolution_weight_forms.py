@@ -11,7 +11,7 @@ from netdsl.ir.opdef import Emitter
 from netdsl.ops import convolution_bands
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, products
-from netdsl.ops.convolution_forms import emit_taps, major, taps_work
+from netdsl.ops.convolution_forms import emit_taps, major, taps_work, within_conv
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -102,18 +102,69 @@ def _emit_swapped(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
 def _swapped_work(g: Geometry) -> Work:
     moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
     k = g.images * g.places
-    each = products(g.outputs, g.taps, k, g.channels)
+    each = within_conv(products(g.outputs, g.taps, k, g.channels), g.outputs)
     columns = g.channels * k * g.taps
     lines = columns / max(g.kernel[-1], 1)
-    return moves + replace(each, columns=columns, lines=lines, products=0, calls=g.channels) + Work(nodes=3)
+    return moves + replace(each, columns=columns, lines=lines, calls=g.channels) + Work(nodes=3)
+
+
+# Channels within the last axis ---------------------------------------------------------------------------------
+
+
+def _widens(g: Geometry) -> bool:
+    return _swaps(g) and g.static and (g.dilation[-1] == 1 or g.kernel[-1] == 1)
+
+
+def _emit_wide(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
+    """One picture, the images its channels and the channels within its last axis, is convolved with the result's
+    gradient. ONNX Runtime copies what lies under the kernel into its cache alone, in runs of all channels."""
+    *high, last = g.sizes(g.size)
+    axes = range(2, 2 + g.rank)
+    picture = cx.emit("Reshape", _channels_last(cx, g, x), cx.ints([1, -1, *high, last * g.channels]))
+    pads = [(a, b) for a, b in g.fixed_pads or ()]
+    pads[-1] = (pads[-1][0] * g.channels, pads[-1][1] * g.channels)
+    y = cx.emit(
+        "Conv",
+        picture,
+        channel_major(cx, dy, g.rank),
+        pads=[a for a, _ in pads] + [b for _, b in pads],
+        strides=[*g.dilation[:-1], 1],
+        dilations=[*g.stride[:-1], g.stride[-1] * g.channels],
+    )
+    if _remainder(g):  # positions behind the last window's
+        y = cx.emit(
+            "Slice", y, cx.ints([0] * g.rank), cx.ints([*g.kernel[:-1], g.kernel[-1] * g.channels]), cx.ints(axes)
+        )
+    split = cx.emit("Reshape", y, cx.ints([g.outputs, *g.kernel, g.channels]))
+    return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
+
+
+def _remainder(g: Geometry) -> bool:
+    """Whether a stride leaves input positions behind the last window."""
+    axes = zip(g.sizes(g.size), g.sizes(g.out), g.kernel, g.stride, g.dilation, g.fixed_pads or (), strict=True)
+    return any(size + sum(pad) - (k - 1) * d - 1 != (out - 1) * s for size, out, k, s, d, pad in axes)
+
+
+def _wide_work(g: Geometry) -> Work:
+    run = g.kernel[-1] * g.channels
+    k = g.images * g.places
+    columns = k * g.taps * g.channels
+    moves = copied(g.images * g.channels * g.area, 1) + copied(g.images * g.outputs * g.places, g.places)
+    each = within_conv(products(g.outputs, g.taps * g.channels, k), g.outputs)
+    return moves + replace(each, columns=columns, lines=columns / run, calls=1) + Work(nodes=3)
 
 
 # Channels last: the parts under the kernel are long runs ---------------------------------------------------------
 
 
+def _channels_last(cx: Emitter, g: Geometry, x: str) -> str:
+    """`[N, *size, C]`."""
+    return cx.emit("Transpose", x, perm=[0, *range(2, 2 + g.rank), 1])
+
+
 def _last(cx: Emitter, g: Geometry, x: str) -> str:
     """`[N, *padded size, C]`."""
-    turned = cx.emit("Transpose", x, perm=[0, *range(2, 2 + g.rank), 1])
+    turned = _channels_last(cx, g, x)
     if not g.padded:
         return turned
     pads = cx.shape([0, *(a for a, _ in g.pads), 0, 0, *(b for _, b in g.pads), 0])
@@ -187,5 +238,6 @@ WEIGHT = (
     Form("tapwise", _dense, _tapwise_work, _emit_tapwise),
     Form("joined", lambda g: g.groups == 1 and g.kernel[-1] > 1, _joined_work, _emit_joined),
     Form("swapped", _swaps, _swapped_work, _emit_swapped),
+    Form("wide", _widens, _wide_work, _emit_wide),
     *convolution_bands.WEIGHT,
 )

@@ -147,7 +147,8 @@ class Binary(Primitive):
         return cx.emit(self.onnx, a, b)
 
     def lower(self, cx: Emitter, node: Node, a: str, b: str) -> str:
-        dtype = node.inputs[0].dtype
+        dtype, (left, right) = node.inputs[0].dtype, (v.type for v in node.inputs)
+        a, b = _beside(cx, left, a, right), _beside(cx, right, b, left)
         return computed_in(cx, self.widen.get(dtype, dtype), dtype, self.form, a, b, result=self.result)
 
     def backward(
@@ -162,6 +163,14 @@ class Binary(Primitive):
         return [
             None if g is None else gradient_tools.sum_to(cx, g, v.type) for g, v in zip(grads, node.inputs, strict=True)
         ]
+
+
+def _beside(cx: Emitter, x: TensorType, name: str, other: TensorType) -> str:
+    """A scalar in the other operand's rank, if that ends in an axis of 1: ONNX Runtime's CPU kernels would broadcast it
+    element by element, 25 times as slow."""
+    if x.rank or not other.rank or other.shape[-1] != 1 or cx.target.device != "cpu":
+        return name
+    return cx.emit("Reshape", name, cx.ints([1] * other.rank))
 
 
 def operands(cx: LayerContext, op: str, values: Sequence[Operand]) -> tuple[Value, ...]:

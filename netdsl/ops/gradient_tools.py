@@ -69,6 +69,11 @@ def mask(cx: Context, symbol: str, a: Term, b: Term, dtype: DType | None = None)
     return cast(cx, found, dtype)
 
 
+def inside(cx: Context, y: Value, limit: int | None = None) -> Value:
+    """1 where `0 < y`, and `y < limit` if there is one, else 0."""
+    return cx.emit(comparison.Inside(limit), y)
+
+
 def where(cx: Context, condition: Value, a: Term, b: Term) -> Value:
     """`a` where the condition holds, else `b`; a tensor at least is among them."""
     return cx.emit(selection.Where(), condition, *_terms(cx, a, b))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import SHAPE, TENSOR, Param, is_int
-from netdsl.ir.dims import Dim, Expr, bounds, ceil_div, decide, dim_max, dim_min, to_text
+from netdsl.ir.dims import Dim, Expr, bounds, ceil_div, decide, dim_max, dim_min, is_size, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, Operator, OpError, Primitive, ShapeError
 from netdsl.ir.reach import POINTWISE, WHOLE, Axis, Reach
@@ -291,7 +291,7 @@ class Crop(Operator):
         if offset:
             starts = list(spatial_dims("crop", offset, rank, "offset"))
         for dim, keep, start in zip(x.shape[2:], sizes, starts, strict=True):
-            if (bounds(keep)[0] or 0) < 1:
+            if not is_size(keep):
                 raise OpError(f"crop: a size of {to_text(keep)} is not possible", argument="size")
             inside = decide("<=", start + keep, dim) if decide(">=", start, 0) else False
             if inside is not True:

@@ -33,7 +33,7 @@ class Layer:
                 raise OpError(
                     f"the parameter {self.path}.{name} would have the symbolic dimension {to_text(dim)};"
                     " parameters need integers",
-                    help="give the input's dimension a number, or the symbol one with --set",
+                    help=() if dim.counts else "give the input's dimension a number, or the symbol one with --set",
                 )
         made = self.builder.parameter(
             f"{self.path}.{name}",
@@ -45,6 +45,9 @@ class Layer:
             place=self.place,
         )
         return made.value
+
+    def count(self, name: str) -> Dim:
+        return self.builder.count(name)
 
     def parameters_matching(self, pattern: str) -> tuple[Value, ...]:
         trainable = {p.name: p.value for p in self.builder.parameters if p.trainable and p.kind == "parameter"}
@@ -66,3 +69,7 @@ class Layer:
 
     def dimension(self, dim: Dim, dtype: DType) -> Value:
         return emit_dimension(self, dim, dtype)
+
+    def constant_value(self, value: Value) -> NDArrayAny | None:
+        made = next((n.op for n in reversed(self.builder.nodes) if n.outputs and n.outputs[0] is value), None)
+        return made.value.data if isinstance(made, Constant) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.ir.arguments import Shape
+from netdsl.ir.arguments import Shape, Tensor
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import OpError
 
@@ -27,3 +27,13 @@ def spatial_dims(op: str, value: tuple[Dim, ...], rank: int, argument: str) -> t
     if len(value) != rank:
         raise OpError(f"{op}: '{argument}' has {len(value)} values for {rank} spatial axes", argument=argument)
     return value
+
+
+class _OptionalTensor(Tensor):
+    """A tensor or none."""
+
+    def convert(self, value: Any) -> Any:
+        return None if value is None else super().convert(value)
+
+
+OPTIONAL_TENSOR = _OptionalTensor("tensor or none")

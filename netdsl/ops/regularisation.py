@@ -22,6 +22,15 @@ from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
 
 
+def dropped(cx: TrainingContext, x: Value, rate: float, drawn: Sequence[Dim] | None = None) -> Value:
+    """`x` with a share `rate` of it set to 0 at random and the rest divided by `1 - rate`. `drawn` is the shape of the
+    random numbers: each decides over the elements that it broadcasts to (None: over one)."""
+    if rate == 0:
+        return x
+    random = cx.random(TensorType(DType.float32, x.shape if drawn is None else tuple(drawn)))
+    return g.mul(cx, x, g.mul(cx, g.mask(cx, ">=", random, rate, x.dtype), 1 / (1 - rate)))
+
+
 @dataclass(frozen=True)
 class Regularisation(Primitive):
     """Passes `x` through at inference."""
@@ -29,6 +38,7 @@ class Regularisation(Primitive):
     rate: float
 
     family: ClassVar[str] = "regularisation"
+    repeatable: ClassVar[bool] = False
 
     @classmethod
     def call(cls, cx: LayerContext, x: Value, **arguments: Any) -> Value:
@@ -51,10 +61,7 @@ class Regularisation(Primitive):
 
     def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
         (x,) = node.inputs
-        if self.rate == 0:
-            return (x,)
-        keep = g.mask(cx, ">=", cx.random(TensorType(DType.float32, self.drawn(x.type))), self.rate, x.dtype)
-        return (g.mul(cx, x, g.mul(cx, keep, 1 / (1 - self.rate))),)
+        return (dropped(cx, x, self.rate, self.drawn(x.type)),)
 
     def drawn(self, x: TensorType) -> tuple[Dim, ...]:
         """The shape of the random numbers: one for what is kept or dropped together."""

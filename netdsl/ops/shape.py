@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from netdsl.ir.arguments import AXES, INT, SHAPE, TENSOR, Param
-from netdsl.ir.dims import Dim, Expr, bounds, decide, exact_div, product, to_text
+from netdsl.ir.dims import Dim, Expr, bounds, decide, exact_div, is_size, product, to_text
 from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, OpError, Primitive, ShapeError, normal_axis
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
@@ -35,12 +35,14 @@ def emit_reshape(cx: Emitter, name: str, before: Sequence[Dim], after: Sequence[
     if any(isinstance(d, int) and d == 0 for d in after):
         return cx.emit("Reshape", name, cx.shape(after), allowzero=1)
     target: list[int] = []
-    unknown = 0
     for i, dim in enumerate(after):
         copied = i < len(before) and before[i] == dim
-        unknown += isinstance(dim, Expr) and not copied
         target.append(dim if isinstance(dim, int) else 0 if copied else -1)
-    return cx.emit("Reshape", name, cx.ints(target) if unknown < 2 else cx.shape(after))
+    # What is left for -1 is not known where a copied size, a count, is 0.
+    empty = any(isinstance(d, Expr) and d.counts for d in after)
+    if target.count(-1) > 1 or (empty and 0 in target and -1 in target):
+        return cx.emit("Reshape", name, cx.shape(after), allowzero=1 if empty else None)
+    return cx.emit("Reshape", name, cx.ints(target))
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,7 @@ class Expand(_Moved):
                     argument="shape",
                 )
         for size in self.shape:
-            if (bounds(size)[0] or 0) < 1:
+            if not is_size(size):
                 raise OpError(f"expand: a size of {to_text(size)} is not possible", argument="shape")
         return x.with_shape(self.shape)
 
@@ -326,7 +328,7 @@ class Tile(Primitive):
 
     def infer(self, x: TensorType) -> TensorType:
         for repeat in self.repeats:
-            if (bounds(repeat)[0] or 0) < 1:
+            if not is_size(repeat):
                 raise OpError(f"tile: {to_text(repeat)} repeats are not possible", argument="repeats")
         return x.with_shape([d * r for d, r in zip(x.shape, self.repeats, strict=True)])
 

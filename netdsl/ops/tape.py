@@ -10,7 +10,7 @@ from netdsl.ir.opdef import GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.ops import gradient_tools as g
 
-Formula = Callable[..., Value]
+Formula = Callable[..., Value | Sequence[Value]]
 
 
 class _Tape:
@@ -43,17 +43,19 @@ class _Tape:
         return self._cx.dimension(dim, dtype)
 
 
-def formula_gradient(cx: GradientContext, node: Node, formula: Formula, dy: Value) -> Sequence[Value | None]:
-    """The gradients for the inputs of a node whose only output is `formula(cx, *inputs)`, from that for the output. The
+def formula_gradient(cx: GradientContext, node: Node, formula: Formula, *grads: Value | None) -> Sequence[Value | None]:
+    """The gradients for the inputs of a node whose outputs are `formula(cx, *inputs)`, from those for the outputs. The
     formula is emitted again."""
     tape = _Tape(cx, node)
-    found: dict[Value, Value] = {formula(tape, *node.inputs): dy}
+    made = formula(tape, *node.inputs)
+    outputs = (made,) if isinstance(made, Value) else made
+    found: dict[Value, Value] = {v: d for v, d in zip(outputs, grads, strict=True) if d is not None}
     nodes = tuple(tape.nodes)
     for inner in reversed(nodes):
-        grads = [found.pop(v, None) for v in inner.outputs]
-        if all(d is None for d in grads):
+        arrived = [found.pop(v, None) for v in inner.outputs]
+        if all(d is None for d in arrived):
             continue
-        for value, grad in zip(inner.inputs, inner.op.gradient(tape, inner, *grads), strict=True):
+        for value, grad in zip(inner.inputs, inner.op.gradient(tape, inner, *arrived), strict=True):
             if grad is not None and tape.wants(value):
                 found[value] = g.add(cx, found[value], grad) if value in found else grad
-    return [found.get(v) for v in node.inputs]
+    return [found.pop(v, None) for v in node.inputs]  # a value that is read twice has one gradient, the sum

@@ -1,7 +1,7 @@
 """Computes equal things once: nodes with equal operators and the same operands, and equal constants.
 
-The order of operands does not count where the operator is commutative. Dropout is left alone: two of them are not equal
-when the network trains.
+The order of operands does not count where the operator is commutative. Dropout is left alone, as all that is random:
+two of them are not equal when the network trains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from netdsl.ir.graph import Graph, Node, Value
-from netdsl.ops.regularisation import Regularisation
 from netdsl.passes.base import Pass
 from netdsl.passes.log import Rewrite, RewriteLog, Savings
 from netdsl.passes.rewrite import Rewriter
@@ -33,7 +32,7 @@ class CommonSubexpressions(Pass):
         def rule(node: Node) -> Sequence[Value] | None:
             nonlocal earlier
             earlier = seen.setdefault(_key(node), node)
-            return None if earlier is node or isinstance(node.op, Regularisation) else earlier.outputs
+            return None if earlier is node or not node.op.repeatable else earlier.outputs
 
         def after(node: Node) -> None:
             assert earlier is not None
@@ -52,5 +51,5 @@ def _key(node: Node) -> _Key:
 
 def _has_twins(graph: Graph) -> bool:
     """Whether any two nodes are equal as they stand; equal ones behind these are found in the sweep."""
-    keys = [_key(n) for n in graph.nodes if not isinstance(n.op, Regularisation)]
+    keys = [_key(n) for n in graph.nodes if n.op.repeatable]
     return len(set(keys)) < len(keys)

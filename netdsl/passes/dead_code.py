@@ -24,7 +24,7 @@ class DeadCode(Pass):
             if wanted.isdisjoint(node.outputs):
                 dead.append(node)
             else:
-                wanted.update(node.inputs)
+                wanted.update(graph.needs(node))
                 kept.append(node)
         parameters = tuple(p for p in graph.parameters if p.value in wanted)
         if not dead and len(parameters) == len(graph.parameters):

@@ -49,6 +49,8 @@ class Rewriter:
                 uses[value] = uses.get(value, 0) + 1
                 if running:
                     runs[value] = runs.get(value, 0) + 1
+        for value in self.graph.counters.values():  # of use to nodes that do not read it; dead code goes later
+            uses[value] = uses.get(value, 0) + 1
         for output in self.graph.outputs:
             uses[output.value] = uses.get(output.value, 0) + 1
             runs[output.value] = runs.get(output.value, 0) + 1
@@ -128,7 +130,7 @@ class Rewriter:
         if not self.changed:
             return self.graph
         outputs = tuple(Output(o.name, self._current(o.value)) for o in self.graph.outputs)
-        nodes = self._live(o.value for o in outputs)
+        nodes = self._live((*(o.value for o in outputs), *map(self._current, self.graph.counters.values())))
         self._name(nodes)
         read = {v for n in nodes for v in n.inputs} | {o.value for o in outputs}
         parameters = tuple(p for p in self.graph.parameters if p.value in read)

@@ -135,15 +135,17 @@ def to_markdown(report: Report, rows: Sequence[Row], other: Report | None = None
         lines += _md_row(("total", report.network, other.network, "ratio")) + _md_row(("---", "---:", "---:", "---:"))
         for key, words in TOTALS.items():
             lines += _md_row((words, *compared(report, other, key, figure)))
-    return "\n".join([*lines, "", *(f"- {line}" for line in conventions())])
+    return "\n".join([*lines, "", *(f"- {line}" for line in conventions(report))])
 
 
-def conventions() -> list[str]:
-    """What MACs and FLOPs count, a sentence each."""
+def conventions(report: Report) -> list[str]:
+    """What MACs and FLOPs count, a sentence each, and what they do not."""
     words = {"macs": "MACs", "flops": "FLOPs"}
-    return [f"{words[key]}: {text}." for key, text in CONVENTIONS.items()] + [
-        "Figures are for one item: a symbol that leads an input's shape counts as 1."
-    ]
+    lines = [f"{words[key]}: {text}." for key, text in CONVENTIONS.items()]
+    lines.append("Figures are for one item: a symbol that leads an input's shape counts as 1.")
+    if report.uncounted:
+        lines.append(f"Not counted, since netdsl does not know their work: {', '.join(report.uncounted)}.")
+    return lines
 
 
 def signature(report: Report) -> list[str]:

@@ -72,6 +72,7 @@ class Report:
     totals: Mapping[str, Dim]
     rows: tuple[Row, ...]
     state: tuple[Parameter, ...]
+    uncounted: tuple[str, ...] = ()  #: the operators whose work is not known
 
 
 def analyse(graph: Graph, training_peak: int | None = None) -> Report:
@@ -88,6 +89,7 @@ def analyse(graph: Graph, training_peak: int | None = None) -> Report:
         totals={key: getattr(cost, key) for key in TOTALS},
         rows=tuple(_rows(graph, item)),
         state=graph.parameters,
+        uncounted=tuple(sorted({n.op.title for n in graph.nodes if not n.op.counted})),
     )
 
 
@@ -146,15 +148,13 @@ def _weights(graph: Graph, node: Node) -> list[Value]:
 
 
 def _results(graph: Graph, layer: Sequence[Node]) -> list[Value]:
-    """What a layer makes: the last node's outputs, and before them what others read of its earlier ones."""
+    """What a layer makes: what others read of it, of its last node first; where none does, all of the last node's."""
     inside = set(layer)
-    earlier = [
-        v
-        for node in layer[:-1]
-        for v in node.outputs
-        if v in graph.output_values or any(user not in inside for user in graph.users.get(v, ()))
+    read = [
+        [v for v in node.outputs if v in graph.output_values or any(u not in inside for u in graph.users.get(v, ()))]
+        for node in layer
     ]
-    return [*layer[-1].outputs, *earlier]
+    return [v for values in (read[-1], *read[:-1]) for v in values] or list(layer[-1].outputs)
 
 
 def _operator(layer: Sequence[Node]) -> str:
@@ -165,7 +165,7 @@ def _operator(layer: Sequence[Node]) -> str:
         if name in OPERATORS:
             return name
     heaviest = max(layer, key=lambda node: node_cost(node).macs != 0)
-    return heaviest.op.name
+    return heaviest.op.title
 
 
 def _first_users(graph: Graph) -> dict[Node, list[Parameter]]:

@@ -33,7 +33,7 @@ def to_html(report: Report, rows: Sequence[Row], other: Report | None = None) ->
         tables = [_table(("total", report.network, other.network, "ratio"), lines, {1, 2, 3})]
     name = html.escape(report.network)
     types = "".join(f"<li>{_escape_code(line)}</li>" for line in signature(report))
-    notes = "".join(f"<p>{html.escape(line)}</p>" for line in conventions())
+    notes = "".join(f"<p>{html.escape(line)}</p>" for line in conventions(report))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
         f"<style>{_STYLE}</style></head>\n<body><h1>{name}</h1>\n<ul>{types}</ul>\n{''.join(tables)}\n{notes}</body></html>\n"

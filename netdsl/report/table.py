@@ -34,7 +34,7 @@ def to_table(
     if other is None:
         console.print(_layers(report, rows))
     console.print(_totals(report, other))
-    for line in conventions():
+    for line in conventions(report):
         console.print(Text(line, style="dim"))
     file = console.file
     assert isinstance(file, io.StringIO)

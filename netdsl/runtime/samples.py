@@ -44,9 +44,10 @@ def choose_symbols(graphs: Sequence[Graph]) -> dict[str, int]:
 
 
 def _symbolic(graph: Graph) -> Iterable[Expr]:
+    """The sizes that follow from the symbols."""
     for value in (*graph.inputs, *(v for n in graph.nodes for v in n.outputs)):
         for dim in value.shape:
-            if isinstance(dim, Expr):
+            if isinstance(dim, Expr) and not dim.counts:
                 yield dim
 
 

@@ -128,10 +128,11 @@ def runtime_module() -> Any:
     """The package onnxruntime. Raises EnvironmentLack without it."""
     try:
         import onnxruntime
-    except ImportError:
-        raise EnvironmentLack(
-            "running a model needs ONNX Runtime: pip install 'netdsl[cpu]', or 'netdsl[gpu]'"
-        ) from None
+    except ImportError as reason:
+        install = "pip install 'netdsl[cpu]', or 'netdsl[gpu]'"
+        if isinstance(reason, ModuleNotFoundError) and reason.name == "onnxruntime":
+            raise EnvironmentLack(f"running a model needs ONNX Runtime: {install}") from None
+        raise EnvironmentLack(f"the ONNX Runtime installed here cannot be loaded ({reason}): {install}") from None
     return onnxruntime
 
 

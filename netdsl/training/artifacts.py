@@ -5,6 +5,7 @@
 | `train_step.onnx` | one step: forward, loss, metrics, backward, update |
 | `eval.onnx` | the loss and the metrics' statistics in inference mode |
 | `init.safetensors` | the state before the first step |
+| `init.onnx` | the same as the outputs of a model, which names the file for its data |
 | `README.md` | every input and output of the models |
 | `train.py`, `train.cpp` | a training loop with ONNX Runtime alone |
 
@@ -25,11 +26,12 @@ from netdsl.ir.recipe import METRICS
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.runtime.samples import choose_symbols
 from netdsl.training.artifact_examples import ExampleBatch, cpp_example, python_example
-from netdsl.training.freezing import trainable_at
+from netdsl.training.freezing import trained_since
+from netdsl.training.initial_model import initial_model
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
-from netdsl.weights import save_safetensors
+from netdsl.weights import SafetensorsCheckpoint, save_safetensors
 
-STEP, EVALUATION, INITIAL = "train_step.onnx", "eval.onnx", "init.safetensors"
+STEP, EVALUATION, INITIAL, BEGIN = "train_step.onnx", "eval.onnx", "init.safetensors", "init.onnx"
 
 _SCALARS = {
     "learning_rate": "the learning rate of this step; the recipe's schedule is the caller's to follow",
@@ -50,12 +52,14 @@ def write_artifacts(models: RecipeModels, weights: Mapping[str, NDArrayAny], fol
     state = {s.name: s for model in steps.values() for s in model.step.state}
     arrays = {name: weights[name] if name in weights else initial_value(s) for name, s in state.items()}
     save_safetensors(folder / INITIAL, {name: s.type for name, s in state.items()}, arrays.__getitem__)
+    begin = initial_model(SafetensorsCheckpoint(folder / INITIAL), models.opset)
+    _write(folder / BEGIN, begin.SerializeToString(deterministic=True))
     batch = _example_batch(models)
     python, cpp = python_example(batch), cpp_example(batch)
     readme = _readme(models, steps, evaluation, state, python, cpp)
     for name, text in {"train.py": python, "train.cpp": cpp, "README.md": readme}.items():
         _write(folder / name, text.encode())
-    return [folder / name for name in (*steps, EVALUATION, INITIAL, "README.md", "train.py", "train.cpp")]
+    return [folder / name for name in (*steps, EVALUATION, INITIAL, BEGIN, "README.md", "train.py", "train.cpp")]
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -65,7 +69,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _steps(models: RecipeModels) -> Iterator[tuple[str, StepModel]]:
     """The models of a step by their files' names."""
-    trained = trainable_at(models.recipe, trainable_names(models.graph), 0)
+    trained = trained_since(models.recipe, trainable_names(models.graph), 0)
     yield STEP, models.step(trained)
     if models.recipe.accumulate > 1:
         yield "train_step_first.onnx", models.step(trained, "first")
@@ -120,10 +124,13 @@ _STATE = f"""\
 ## The state
 
 Weights, moving averages and the optimizer's state are *inputs* `NAME` of a step, and where it changes them *outputs*
-`{NEXT}NAME`. `{INITIAL}` holds their values before the first step, under `NAME`. Keep two buffers for each that
-changes: in one step it is read from the first and written to the second, in the next step the other way round. Never
-bind an output to the buffer of its own input: an operator may read a weight after its update. With two sets of bindings
-nothing is copied, and the state stays on its device."""
+`{NEXT}NAME`. `{INITIAL}` holds their values before the first step, under `NAME`; `{BEGIN}`, which has no inputs, gives
+them as its outputs. A loop feeds each output `{NEXT}NAME` to the next step as `NAME`: as a tensor of the runtime, which
+is not copied.
+
+Where the state lives on another device, or memory is scarce, keep two buffers for each tensor that changes, and two
+sets of bindings: in one step it is read from the first and written to the second, in the next step the other way round.
+Never bind an output to the buffer of its own input: an operator may read a weight after its update."""
 
 _GROUPS = """\
 ## Accumulated gradients

@@ -39,7 +39,7 @@ class Progress:
     """How far a run has come: `epoch` epochs and `batch` batches of the next one are done, after `step` updates.
 
     `batches` is the number of batches of an epoch, `items` that of the training set; `schedule` and `stopper` are
-    their states, the best value so far among them.
+    their states, the best value so far among them; `settings` are those of the recipe that decide the result.
     """
 
     epoch: int = 0
@@ -50,6 +50,7 @@ class Progress:
     items: int = 0
     schedule: dict[str, Any] = field(default_factory=dict)
     stopper: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

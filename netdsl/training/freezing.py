@@ -23,6 +23,15 @@ def trainable_at(recipe: Recipe, names: Iterable[str], epoch: int) -> frozenset[
     return frozenset(name for name, value in trained.items() if value)
 
 
+def trained_since(recipe: Recipe, names: Iterable[str], epoch: int) -> dict[str, int]:
+    """What is trained once `epoch` epochs are done, with the epoch since when, without a break."""
+    names, since = tuple(names), dict[str, int]()
+    for at in sorted({0, *(rule.epoch for rule, _ in _due(recipe, epoch))}):
+        trained = trainable_at(recipe, names, at)
+        since = {name: since.get(name, at) for name in names if name in trained}
+    return since
+
+
 def _due(recipe: Recipe, epoch: int) -> list[tuple[FreezeRule, bool]]:
     rules = [(rule, False) for rule in recipe.freeze] + [(rule, True) for rule in recipe.unfreeze]
     return sorted((r for r in rules if r[0].epoch <= epoch), key=lambda r: (r[0].epoch, r[1]))

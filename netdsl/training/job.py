@@ -135,6 +135,8 @@ def train_job(
     resumed = resume and checkpoint.exists()
     if resume and not resumed:
         display.message(f"there is no {checkpoint} yet: the run begins")
+    if checkpoint.exists() and not resume:
+        display.message(f"note: {checkpoint} is there already, and will be replaced; --resume would go on from it")
     engine = job.engine(machine)
     try:
         if isinstance(engine, StandardEngine):
@@ -151,12 +153,13 @@ def train_job(
             display=display,
             minimum_last=minimum_batch(job.graph),
         )
-        if resumed:
-            trainer.resume()
         about = {"data": str(data), "validation": validation, **_settings(job, machine)}
-        folder.begin(job.source.text, about, epochs_done=trainer.progress.epoch)
-        folder.describe(train)
-        return trainer.run()
+        with folder.reserved():
+            if resumed:
+                trainer.resume()
+            folder.begin(job.source.text, about, epochs_done=trainer.progress.epoch)
+            folder.describe(train)
+            return trainer.run()
     finally:
         display.close()
         engine.close()

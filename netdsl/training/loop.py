@@ -6,7 +6,8 @@ that was killed and resumed ends with the same bits as one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -19,12 +20,13 @@ from netdsl.diagnostics import DiagnosticError, Note, error
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import NDArrayAny
 from netdsl.training import checkpoint as files
-from netdsl.training.checkpoint import Progress, Saved
+from netdsl.training.changes import changes, same_optimizer, settings_of
+from netdsl.training.checkpoint import Progress
 from netdsl.training.data import Dataset
 from netdsl.training.data.faults import fault
 from netdsl.training.engines.base import Engine, Phase
 from netdsl.training.evaluation import Evaluation, Interrupted, evaluate, finite
-from netdsl.training.freezing import check_patterns, trainable_at
+from netdsl.training.freezing import check_patterns, trained_since
 from netdsl.training.loader import Batch, Loader, batch_bounds, check_batches
 from netdsl.training.metrics import Accumulator
 from netdsl.training.progress import Display, Numbers, Position, Silent, listed
@@ -87,8 +89,9 @@ class Trainer:
         self._watched = watched
         self.schedule = make_schedule(recipe.schedule, recipe.optimizer.lr, Run(recipe.epochs, steps), mode)
         self.stopper = Stopper(recipe)
-        self.progress = Progress(seed=recipe.seed, batches=len(self._bounds), items=len(train))
-        self._trained = frozenset(engine.trainable)
+        settings = settings_of(recipe)
+        self.progress = Progress(seed=recipe.seed, batches=len(self._bounds), items=len(train), settings=settings)
+        self._trained = dict.fromkeys(engine.trainable, 0)
         self._sums: Mapping[str, NDArrayAny] = {}
         self._record: dict[str, Any] = {}
         self._saved_at = monotonic()
@@ -96,7 +99,7 @@ class Trainer:
     def resume(self) -> None:
         """Goes on from the checkpoint. Raises OSError where there is none, DiagnosticError where it does not fit."""
         saved = files.load(self.checkpoint, self.engine.weights)
-        for note in self._changes(saved):
+        for note in changes(saved, self.progress, self.engine.name):
             self.display.message(note)
         old = saved.progress
         whole = (old.seed, old.batches, old.items) == (self.progress.seed, self.progress.batches, self.progress.items)
@@ -107,19 +110,13 @@ class Trainer:
             self.schedule.load(old.schedule)
         self.stopper.load(old.stopper)
         self._freeze()
-        self.engine.load(saved.state)
-
-    def _changes(self, saved: Saved) -> list[str]:
-        """Why the resumed run will not equal one that was never stopped."""
-        old, new = saved.progress, self.progress
-        pairs = [
-            ("seed", old.seed, new.seed),
-            ("number of items", old.items, new.items),
-            ("number of batches", old.batches, new.batches),
-            ("engine", saved.engine, self.engine.name),
-            *((f"version of {n}", v, files.versions().get(n)) for n, v in saved.versions.items()),
-        ]
-        return [f"note: the {what} was {a} when the run began and is {b} now" for what, a, b in pairs if a != b]
+        moments = same_optimizer(old, self.progress)
+        self.engine.load({n: a for n, a in saved.state.items() if moments or not n.startswith(files.OPTIMIZER)})
+        if self.progress.epoch >= self.recipe.epochs:
+            self.display.message(
+                f"{self.checkpoint} holds {self.progress.epoch} epochs of {self.recipe.epochs}: there is nothing to "
+                "train; --epochs with a larger number goes on"
+            )
 
     def run(self) -> Outcome:
         """Trains until the last epoch, early stopping or Ctrl-C; the checkpoint then holds the last state."""
@@ -134,7 +131,8 @@ class Trainer:
             finally:
                 self.display.close()
         if self.folder:
-            self.folder.draw()
+            with self._writing(self.folder):
+                self.folder.draw()
         early = self.stopper.stop and self.progress.epoch < self.recipe.epochs
         return Outcome(self.progress.epoch, interrupted, early, self._record, self.stopper.best_epoch)
 
@@ -157,7 +155,7 @@ class Trainer:
         return not interrupts.asked
 
     def _freeze(self) -> None:
-        trained = trainable_at(self.recipe, self.engine.trainable, self.progress.epoch)
+        trained = trained_since(self.recipe, self.engine.trainable, self.progress.epoch)
         if trained != self._trained:
             self.engine.rebuild(trained)
             self._trained = trained
@@ -191,7 +189,8 @@ class Trainer:
         result = self.engine.step(batch.arrays, rate=rate, seed=seed, phase=phase, share=share)
         if not isfinite(result.loss):
             where = self.engine.explain_overflow(batch.arrays)
-            raise self._diverged(f"the loss became {_called(result.loss)} in batch {batch.number + 1}", rate, where)
+            what = f"the loss became {_called(result.loss)} in batch {batch.number + 1}"
+            raise self._diverged(what, progress.step + 1, where)
         sums.add(result.loss, result.statistics, batch.items)
         progress.batch += 1
         progress.step += phase in ("only", "last")
@@ -218,7 +217,8 @@ class Trainer:
         held = evaluation.scalars() if evaluation else None
         rate = self.schedule.rate(max(self.progress.step - 1, 0))
         if held and not isfinite(held["loss"]):
-            raise self._diverged(f"the validation loss became {_called(held['loss'])}", rate, "")
+            raise self._diverged(f"the validation loss became {_called(held['loss'])}", self.progress.step)
+        state = self._finite_state()
         position = self._position(sums)
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         values = held or train
@@ -230,7 +230,6 @@ class Trainer:
         self._record |= {"seconds": round(seconds, 3), "train": finite(train)}
         if held:
             self._record["val"] = finite(held)
-        state = self._finite_state()
         self._keep(evaluation, state if best else None)
         self._save({}, state)
 
@@ -238,18 +237,23 @@ class Trainer:
         """The run folder's part; before the checkpoint, which then never knows of an epoch without its line."""
         if not self.folder:
             return
-        try:
+        with self._writing(self.folder):
             self.folder.epoch(self._record)
             if evaluation:
                 self.folder.evaluation(evaluation.as_json())
                 if best is not None:
                     files.save_weights(self.folder.best, best, self.engine.weights)
+
+    @contextmanager
+    def _writing(self, folder: RunFolder) -> Iterator[None]:
+        """Says of a full disk how much of the run is kept."""
+        try:
+            yield
         except OSError as reason:
-            kept = (
-                f"{self.checkpoint} is as it was before" if self.checkpoint.exists() else "there is no checkpoint yet"
-            )
+            held = self.checkpoint.exists()
+            kept = f"{self.checkpoint} holds what was saved before" if held else "there is no checkpoint yet"
             what = f"the run's folder could not be written: {reason.strerror or reason}; {kept}"
-            raise fault("run-not-written", what, self.folder.path) from None
+            raise fault("run-not-written", what, folder.path) from None
 
     def _save(self, sums: Mapping[str, NDArrayAny], state: Mapping[str, NDArrayAny]) -> None:
         self.progress.schedule, self.progress.stopper = self.schedule.state, self.stopper.state
@@ -261,8 +265,8 @@ class Trainer:
         state = self.engine.state()
         for name in self.engine.weights:
             if not np.isfinite(state[name]).all():
-                rate = self.schedule.rate(max(self.progress.step - 1, 0))
-                raise self._diverged(f"{name} became NaN or infinite", rate, "")
+                became = "NaN" if np.isnan(state[name]).any() else "infinite"
+                raise self._diverged(f"{name} became {became}", self.progress.step)
         return state
 
     def _interrupted(self, sums: Accumulator) -> bool:
@@ -276,14 +280,15 @@ class Trainer:
             "everything: the same command with --resume goes on from here"
         )
 
-    def _diverged(self, what: str, rate: float, where: str) -> DiagnosticError:
-        progress = self.progress
+    def _diverged(self, what: str, update: int, where: str = "") -> DiagnosticError:
+        """`update` counts from 1; `where` says in which layer it began."""
+        rate = self.schedule.rate(max(update - 1, 0))
         notes = [Note(f"it began in {where}")] if where else []
         kept = f"{self.checkpoint} is as it was before" if self.checkpoint.exists() else "no checkpoint was written"
         helps = [f"lower the learning rate, which was {rate:.3g}"]
         if self.recipe.clip_norm is None:
             helps.append("or clip the gradients: clip_norm = 1.0")
-        message = f"{what} (epoch {progress.epoch + 1}, update {progress.step + 1}); training stops, {kept}"
+        message = f"{what} (epoch {self.progress.epoch + 1}, update {update}); training stops, {kept}"
         span = self.recipe.place.span if self.recipe.place else None
         path = self.recipe.place.path if self.recipe.place else str(self.checkpoint)
         return DiagnosticError([error("loss-not-finite", message, span, path=path, notes=notes, help=helps)])

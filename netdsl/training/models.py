@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,13 +49,14 @@ class RecipeModels:
         """The outputs that are not state: `loss`, then every metric's statistics."""
         return (LOSS, *(name for spec in self.recipe.metrics for name in spec.statistics))
 
-    def options(self, trainable: Iterable[str], phase: Phase = "only") -> StepOptions:
-        """What the recipe says of a step that trains those parameters."""
+    def options(self, trained: Mapping[str, int], phase: Phase = "only") -> StepOptions:
+        """What the recipe says of a step that trains those parameters, each since an epoch."""
         recipe = self.recipe
         return StepOptions(
             recipe.optimizer.name,
             recipe.optimizer.arguments,
-            frozenset(trainable),
+            frozenset(trained),
+            late={name: epoch for name, epoch in trained.items() if epoch},
             clip_norm=recipe.clip_norm,
             phase=phase,
             loss_scaling=recipe.precision == "float16",
@@ -63,9 +64,10 @@ class RecipeModels:
             recompute=recipe.recompute,
         )
 
-    def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
-        """The step that trains those parameters. Raises DiagnosticError for an operator without a gradient."""
-        step = build_step(self.graph, self.options(trainable, phase), self.results)
+    def step(self, trained: Mapping[str, int], phase: Phase = "only") -> StepModel:
+        """The step that trains those parameters, each since an epoch. Raises DiagnosticError for an operator without a
+        gradient."""
+        step = build_step(self.graph, self.options(trained, phase), self.results)
         graph = run_passes(step.graph, TRAINING, RewriteLog())
         optimizer = {s.name for s in step.state if s.kind == "optimizer"}
         return StepModel(step, graph, self._lower(graph), in_place_state(graph, NEXT) & optimizer)

@@ -14,7 +14,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,6 +25,10 @@ from typing import Any
 from netdsl.files import atomic_write
 from netdsl.training.curve import draw, to_png, to_svg
 from netdsl.training.data import Dataset
+from netdsl.training.data.faults import fault
+
+if sys.platform != "win32":
+    import fcntl
 
 BETWEEN_CURVES = 10.0  # seconds
 
@@ -43,6 +50,23 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "best.safetensors"
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keeps the folder for this process until the block ends, or the process. Raises DiagnosticError where another
+        training has it."""
+        with ExitStack() as stack:
+            if sys.platform != "win32":
+                folder = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    help = "wait until it ends, or give this one a checkpoint of its own: -o other.safetensors"
+                    raise fault("run-in-use", "another training writes to this folder", self.path, help=help) from None
+                except OSError:  # a file system without locks: then nobody is warned
+                    stack.close()
+            yield
 
     def begin(self, source: str, settings: Mapping[str, Any], *, epochs_done: int = 0) -> None:
         """Writes what is known before the first step. A resumed run keeps the lines of the epochs that its checkpoint

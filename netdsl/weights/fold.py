@@ -30,14 +30,15 @@ AHEAD = 64 << 20  # bytes of parameters that may be in the making ahead of the o
 
 
 class ConstantEvaluator:
-    """The constants of one graph with the weights of one store."""
+    """The constants of one graph with the weights of one store. `wide` leaves floats in float64, unrounded."""
 
-    def __init__(self, graph: Graph, store: WeightStore) -> None:
+    def __init__(self, graph: Graph, store: WeightStore, *, wide: bool = False) -> None:
         self._graph = graph
         self._store = store
+        self._wide = wide
 
     def array(self, value: Value) -> NDArrayAny:
-        """One constant, in its element type. Raises KeyError for a value that is no constant of the graph."""
+        """One constant, in its element type or `wide`. Raises KeyError for a value that is no constant of the graph."""
         ((_, array),) = self.stream([value])
         return array
 
@@ -45,7 +46,7 @@ class ConstantEvaluator:
         """Each wanted constant with its array, in order; what the next needs is drawn meanwhile. Arithmetic that
         several of them share is done once. Do not write to the arrays."""
         plan = _Plan.of(self._graph, wanted)
-        run = _Run(self._store, plan)
+        run = _Run(self._store, plan, self._wide)
         for step in plan.steps:
             if isinstance(step, Node):
                 run.evaluate(step)
@@ -99,8 +100,9 @@ class _Plan:
 class _Run:
     """Arrays that are alive while a plan is carried out."""
 
-    def __init__(self, store: WeightStore, plan: _Plan) -> None:
+    def __init__(self, store: WeightStore, plan: _Plan, wide: bool) -> None:
         self._store = store
+        self._wide = wide
         self._reads = dict(plan.reads)
         self._wanted = {s for s in plan.steps if isinstance(s, Value)}
         self._live: dict[Value, NDArrayAny] = {}
@@ -125,7 +127,7 @@ class _Run:
             self._next += 1
 
     def evaluate(self, node: Node) -> None:
-        if worth_blocks(node, node.outputs[0] in self._wanted and self._reads[node.outputs[0]] == 1):
+        if not self._wide and worth_blocks(node, node.outputs[0] in self._wanted and self._reads[node.outputs[0]] == 1):
             arrays = {v: self._take(v) for v in dict.fromkeys(node.inputs)}
             self._live[node.output] = evaluate_in_blocks(node, arrays)
             return
@@ -136,7 +138,8 @@ class _Run:
                 self._live[value] = array
 
     def leave(self, value: Value) -> NDArrayAny:
-        return narrowed(self._take(value), value.dtype)
+        array = self._take(value)
+        return widened(array) if self._wide else narrowed(array, value.dtype)
 
     def _take(self, value: Value) -> NDArrayAny:
         """An array for one of its readers; the last one takes it away."""

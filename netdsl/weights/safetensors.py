@@ -51,6 +51,11 @@ class SafetensorsCheckpoint(Checkpoint):
     def entries(self) -> Mapping[str, Entry]:
         return MappingProxyType(self._entries)
 
+    def place(self, name: str) -> tuple[int, int]:
+        """Where an array's bytes begin and end in the file."""
+        begin, end = self._ranges[name]
+        return self._start + begin, self._start + end
+
     def read(self, name: str) -> NDArrayAny:
         entry, (begin, end) = self._entries[name], self._ranges[name]
         if entry.dtype is None:

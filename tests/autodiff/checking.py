@@ -23,7 +23,7 @@ from netdsl.ir.opdef import Primitive
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType, dtype_of
 from netdsl.onnx.export import to_proto
 from netdsl.runtime.bind import bind
-from netdsl.runtime.interpret import interpret
+from netdsl.runtime.interpret import interpret, run_node
 from netdsl.runtime.session import Session
 from netdsl.weights import WeightStore
 
@@ -88,8 +88,7 @@ def run(nodes: Sequence[Node], arrays: Arrays, env: dict[str, int]) -> Arrays:
     """Every value by the NumPy rules; each result must have the inferred type."""
     values = dict(arrays)
     for node in nodes:
-        results = node.op.bind(env).evaluate(*(values[v] for v in node.inputs))
-        for value, array in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=True):
+        for value, array in zip(node.outputs, run_node(node, values, env), strict=True):
             assert array.shape == tuple(evaluate(d, env) for d in value.shape), f"{node}: found {array.shape}"
             assert array.dtype == value.dtype.numpy, f"{node}: found {array.dtype}"
             values[value] = array
@@ -135,6 +134,7 @@ def check_gradient(
     sources = [v for v in graph.inputs if v.dtype.is_float]
     sources += [p.value for p in graph.parameters if p.kind == "parameter" and p.value.dtype.is_float]
     outputs = {o.value for o in graph.outputs if o.value.dtype.is_float}
+    run(graph.nodes, arrays, env)  # finds the counts
     shapes = {v: tuple(evaluate(d, env) for d in v.shape) for v in outputs}
     loss = _Loss(graph, env, {v: np.asarray(rng.normal(size=shapes[v])) for v in sorted(outputs, key=lambda v: v.name)})
     found = gradients(graph, sources, arrays, env, loss.weights)
@@ -185,11 +185,12 @@ def check_gradient_form(
         return
     nodes = (*graph.nodes, *extension.nodes)
     step = Graph(graph.name, (*graph.inputs, *seeds.values()), tuple(outputs), nodes, graph.parameters)
-    env = bind({v.name: v.type for v in graph.inputs}, inputs)
     rng = np.random.default_rng(seed)
-    shapes = {v: [evaluate(d, env) for d in v.shape] for v in ends}
-    arrays = {v.name: rng.normal(size=shapes[end]).astype(v.dtype.numpy) for end, v in seeds.items()} | dict(inputs)
     store = WeightStore(graph.parameters).perturbed()
+    ends_only = replace(graph, outputs=tuple(Output(v.name, v) for v in ends))
+    shapes = {name: array.shape for name, array in interpret(ends_only, inputs, store).items()}
+    arrays = {v.name: rng.normal(size=shapes[end.name]).astype(v.dtype.numpy) for end, v in seeds.items()}
+    arrays |= dict(inputs)
     expected = interpret(step, arrays, store)
     actual = Session(to_proto(step, store, opset=opset).SerializeToString(), "cpu", threads=1).run(arrays)
     for name, array in expected.items():

@@ -21,7 +21,9 @@ from netdsl.ir.opdef import Primitive, Target
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto
 from netdsl.ops import convolution, convolution_gradient
+from netdsl.ops.arithmetic import Mul
 from netdsl.ops.batch_statistics import BatchNormGradient, BatchNormTraining
+from netdsl.ops.comparison import Inside
 from netdsl.ops.constant import Constant
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, seconds
@@ -34,7 +36,7 @@ from netdsl.runtime.interpret import interpret
 from netdsl.runtime.session import Session
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
-from tests.autodiff.checking import check_gradient
+from tests.autodiff.checking import as_float64, check_gradient
 
 FORMS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
 
@@ -120,9 +122,9 @@ def of(channels: int, outputs: int, size: int, kernel: int, groups: int = 1, str
 
 PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
-    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("rows", "rows", "rows")),
-    "dense": (of(32, 32, 16, 3), ("native", "native", "last")),
-    "few channels": (of(3, 16, 32, 3), ("native", "native", "batched")),
+    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "rows")),
+    "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
+    "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
     "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched")),
     "pointwise, tiny maps": (of(960, 160, 2, 1), ("merged", "merged", "last")),
 }
@@ -217,17 +219,72 @@ def test_batch_norm_by_batch_statistics(shape: tuple[int, ...]) -> None:
     check_gradient(builder.finish(), {"x": shape, "w": (3,), "b": (3,)})
 
 
+ROWS = [(5, 2), (8, 9), (17, 16)]  #: below, between and above the limits of `batch_rows`
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("opset", [17, 26])
+@pytest.mark.parametrize("size", ROWS)
+def test_batch_norm_forms(threads: int, opset: int, size: tuple[int, int]) -> None:
+    """All results of both directions in one model, with images whose means lie far apart."""
+    builder = GraphBuilder("norm")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, *size)))
+    w, b = (builder.input(n, TensorType(DType.float32, (3,))) for n in "wb")
+    y, mean, var = builder.node(BatchNormTraining(1e-3), x, w, b).outputs
+    back = builder.node(BatchNormGradient(1e-3), x, w, mean, var, builder.input("dy", x.type)).outputs
+    for number, value in enumerate((y, mean, var, *back)):
+        builder.output(f"y{number}", value)
+    graph = builder.finish()
+    rng = np.random.default_rng(0)
+    values = 3 * rng.normal(size=(4, 3, 1, 1)) + 0.2 * rng.normal(size=(4, 3, *size)) + 7
+    arrays = {"x": values, "w": np.array([1.0, 0, -2]), "b": np.array([0.5, 1, 2]), "dy": rng.normal(size=values.shape)}
+    exact = interpret(as_float64(graph), arrays, WeightStore([]))
+    model = to_proto(graph, WeightStore([]), opset=opset, target=Target("cpu", threads))
+    onnx.checker.check_model(model, full_check=True)
+    found = Session(model.SerializeToString(), "cpu", threads=1).run({n: a.astype("f") for n, a in arrays.items()})
+    for name, expected in exact.items():
+        np.testing.assert_allclose(found[name], expected, rtol=2e-4, atol=2e-4, err_msg=name)
+    assert ("LayerNormalization" in {n.op_type for n in model.graph.node}) == (size != ROWS[0])
+
+
+@pytest.mark.parametrize("limit", [None, 6])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_rectifier_lets_the_gradient_through_inside_its_limits(device: Any, limit: int | None) -> None:
+    builder = GraphBuilder("mask")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"),)))
+    builder.output("result", builder.emit(Inside(limit), x))
+    graph = builder.finish()
+    edges = np.array([-1, -0.0, 0, np.finfo("f").tiny, 1, np.nextafter(np.float32(6), 0), 6, 7, np.inf], np.float32)
+    expected = (edges > 0) & (edges < (limit or np.inf) if limit else edges > 0)
+    np.testing.assert_array_equal(run(graph, {"x": edges}, target=Target(device)), expected.astype("f"))
+    np.testing.assert_array_equal(interpret(graph, {"x": edges}, WeightStore([]))["result"], expected.astype("f"))
+
+
+def test_a_scalar_gets_the_rank_of_a_tensor_that_ends_in_axes_of_one() -> None:
+    """ONNX Runtime broadcasts a scalar over `[…, 1, 1]` element by element."""
+    builder = GraphBuilder("scale")
+    x = builder.input("x", TensorType(DType.float32, (4, 3, 1, 1)))
+    rate = builder.input("rate", TensorType(DType.float32, ()))
+    builder.output("result", builder.emit(Mul(), rate, builder.emit(Mul(), x, rate)))
+    graph = builder.finish()
+    model = to_proto(graph, WeightStore([]))
+    assert [n.op_type for n in model.graph.node] == ["Reshape", "Mul", "Mul"]
+    values = np.arange(12, dtype="f").reshape(4, 3, 1, 1)
+    np.testing.assert_array_equal(run(graph, {"x": values, "rate": np.asarray(3, "f")}), 9 * values)
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("opset", [17, 26])
-def test_batch_norm_gradient_form(device: Any, opset: int) -> None:
+@pytest.mark.parametrize("size", ROWS)
+def test_batch_norm_gradient_form(device: Any, opset: int, size: tuple[int, int]) -> None:
     """Both devices' forms, run on the CPU, where the mean is large against the deviation."""
     builder = GraphBuilder("norm")
-    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, 5, 2)))
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, *size)))
     parameters = [builder.input(n, TensorType(DType.float32, (3,))) for n in ("w", "m", "v")]
     dx, _, _ = builder.node(BatchNormGradient(1e-5), x, *parameters, builder.input("dy", x.type)).outputs
     builder.output("result", dx)
     rng = np.random.default_rng(0)
-    value = 100 + rng.normal(size=(4, 3, 5, 2))
+    value = 100 + rng.normal(size=(4, 3, *size))
     arrays = {"x": value, "w": np.array([1, 2, -1]), "m": value.mean((0, 2, 3)), "v": value.var((0, 2, 3))}
     arrays |= {"dy": rng.normal(size=value.shape)}
     graph = builder.finish()

@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netdsl.autodiff.step import (
+    DIRECTION,
+    GRADIENT,
+    NEXT,
+    StepGraph,
+    StepOptions,
+    build_directions,
+    build_update,
+)
 from netdsl.ir.recipe import OPTIMIZERS as SIGNATURES
 from netdsl.ir.recipe import OptimizerSpec
 from netdsl.ir.types import NDArrayAny
-from tests.autodiff.stepping import Arrays, Runner, step_of
+from netdsl.runtime.interpret import interpret
+from netdsl.weights import WeightStore
+from tests.autodiff.stepping import Arrays, Runner, initial, recipe, step_of
 
 PROGRAM = """
 network T {
@@ -43,6 +54,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw no decay": ("adamw", {"weight_decay": 0.0}),
 }
 STEPS = 6
+UNFREEZE = 3  # the step from which on all weights are trained, where the first layer is frozen before
 WEIGHTS = ("a.weight", "a.bias", "b.weight", "b.bias")
 
 
@@ -207,3 +219,92 @@ def test_state_and_result_are_pytorchs(case: str) -> None:
             kind = held.removeprefix(prefix)
             theirs = kept[TORCH_STATE.get(kind, kind) if name == "sgd" else kind]
             np.testing.assert_allclose(states[-1][held], theirs.numpy(), rtol=1e-4, atol=1e-6, err_msg=held)
+
+
+LATE = {"a.weight": 1, "a.bias": 1}
+
+
+def unfrozen(case: str) -> tuple[list[Arrays], list[StepGraph]]:
+    """The state before the first and after each step, where the first layer is frozen in the first three steps."""
+    name, given = CASES[case]
+    spec = OptimizerSpec.of(name, given)
+    options = {"optimizer": spec.name, "arguments": spec.arguments}
+    head = step_of(PROGRAM, **options, trainable=frozenset(WEIGHTS) - LATE.keys())
+    whole = step_of(PROGRAM, **options, late=LATE)
+    runner = Runner()
+    runner.prepare(whole)
+    states = [dict(runner.state)]
+    for number, batch in enumerate(batches()):
+        runner.run(head if number < UNFREEZE else whole, batch, rate=rate_of(number))
+        states.append(dict(runner.state))
+    return states, [head, whole]
+
+
+@pytest.mark.parametrize("case", ["momentum", "adam", "adamw all", "adagrad all"])
+def test_what_is_unfrozen_late_counts_its_own_steps(case: str) -> None:
+    states, _ = unfrozen(case)
+    references = {name: Reference(*CASES[case]) for name in WEIGHTS}
+    expected = {name: states[0][name].astype(np.float64) for name in WEIGHTS}
+    for number, batch in enumerate(batches()):
+        gradients = gradients_of(expected, batch)
+        for name, reference in references.items():
+            t = number + 1 - (UNFREEZE if name in LATE else 0)
+            if t > 0:
+                expected[name] = reference(expected[name], gradients[name], rate_of(number), t)
+        for name in WEIGHTS:
+            np.testing.assert_allclose(states[number + 1][name], expected[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    assert states[-1]["optimizer/step"] == STEPS
+    assert states[-1]["optimizer/step_since_epoch_1"] == STEPS - UNFREEZE
+
+
+def test_weights_that_begin_together_share_their_count() -> None:
+    _, (head, whole) = unfrozen("adam")
+    counts = [{s.name for s in step.state if s.type.rank == 0} for step in (head, whole)]
+    assert counts == [{"optimizer/step"}, {"optimizer/step", "optimizer/step_since_epoch_1"}]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "case", ["momentum", "nesterov", "adam all", "adamw", "adagrad all", "adadelta", "rmsprop all"]
+)
+def test_late_unfreezing_is_pytorchs(case: str) -> None:
+    torch = pytest.importorskip("torch")
+    states, _ = unfrozen(case)
+    name, given = CASES[case]
+    w = {n: torch.nn.Parameter(torch.from_numpy(states[0][n].copy())) for n in WEIGHTS}
+    optimizer = getattr(torch.optim, TORCH[name])(list(w.values()), lr=1.0, **given)
+    for number, batch in enumerate(batches()):
+        for n in LATE:
+            w[n].requires_grad_(number >= UNFREEZE)
+        x, t = (torch.from_numpy(batch[n]) for n in "xt")
+        y = torch.tanh(x @ w["a.weight"].T + w["a.bias"]) @ w["b.weight"].T + w["b.bias"]
+        optimizer.param_groups[0]["lr"] = rate_of(number)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(y, t).backward()
+        optimizer.step()
+        for n, parameter in w.items():
+            np.testing.assert_allclose(states[number + 1][n], parameter.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if CASES[c][0] != "adamw"])
+def test_a_direction_times_the_rate_is_the_update(case: str) -> None:
+    name, given = CASES[case]
+    spec = OptimizerSpec.of(name, given)
+    graph, rng = recipe(PROGRAM).graph, np.random.default_rng(0)
+    options = StepOptions(spec.name, spec.arguments, frozenset(WEIGHTS), clip_norm=0.5)
+    update, directions = (make(graph, options, WEIGHTS) for make in (build_update, build_directions))
+    assert [s.name for s in update.state] == [s.name for s in directions.state]
+    arrays: Arrays = {s.name: np.abs(initial(s)) + np.float32(0.5) for s in update.state}
+    arrays |= {f"{GRADIENT}{n}": rng.normal(size=arrays[n].shape).astype("f") for n in WEIGHTS}
+    arrays["learning_rate"] = np.asarray(0.25, "f")
+    moved, found = (
+        interpret(s.graph, {v.name: arrays[v.name] for v in s.graph.inputs}, WeightStore(()))
+        for s in (update, directions)
+    )
+    for n in WEIGHTS:
+        expected = arrays[n] - np.float32(0.25) * found[DIRECTION + n]
+        np.testing.assert_allclose(expected, moved[NEXT + n], rtol=1e-5, atol=1e-6)
+    held = [n for n in moved if n.startswith(f"{NEXT}optimizer/")]
+    assert held
+    for n in held:
+        np.testing.assert_array_equal(found[n], moved[n])

@@ -21,6 +21,7 @@ import netdsl
 from netdsl.cli.main import command_line
 from netdsl.ir.opdef import NotDifferentiable
 from netdsl.ops import PRIMITIVES
+from netdsl.runtime.session import runtime_module
 from netdsl.source import SourceFile
 from netdsl.training.engines.standard import StandardEngine
 from netdsl.training.initial import initial_weights
@@ -136,6 +137,40 @@ def test_killed_and_resumed_equals_never_stopped(folder: Path) -> None:
     assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
     kept = [json.loads(line)["epoch"] for line in lines.read_text().splitlines()]
     assert kept == [*range(1, epochs + 1)]
+
+
+EVERYTHING = """
+train Small "everything" (lr=0.02) {
+    target t: int64[N]
+    loss = cross_entropy(y, t)
+    metric accuracy = accuracy(y, t)
+    optimizer = OPTIMIZER
+    schedule = plateau(factor=0.5, patience=1, warmup=1)
+    early_stop = early_stop(patience=4)
+    epochs = 4
+    batch = 7
+    accumulate = 3
+    clip_norm = 0.5
+    precision = "PRECISION"
+    recompute = "auto"
+    freeze = [("first.*", 0), ("last.bias", 2)]
+    unfreeze = [("first.*", 1)]
+}
+"""
+
+
+@pytest.mark.parametrize(("precision", "optimizer"), [("float16", "adam(lr=lr)"), ("bfloat16", "rmsprop(lr=lr)")])
+def test_everything_together_resumes_to_the_bit(precision: str, optimizer: str, folder: Path) -> None:
+    text = EVERYTHING.replace("PRECISION", precision).replace("OPTIMIZER", optimizer)
+    Path("small.net").write_text(NET + text)
+    options = ("--recipe", "everything", "--val", "val.npz")
+    whole = train(*options, "-o", "whole.safetensors")
+    assert whole.exit_code == 0, whole.output
+    for epochs in range(1, 5):
+        assert train(*options, "-o", "parts.safetensors", "--resume", "--epochs", epochs).exit_code == 0
+    one, two = arrays_of("whole.safetensors"), arrays_of("parts.safetensors")
+    assert one == two
+    assert "optimizer/step_since_epoch_1" in one and ("training/loss_scale" in one) == (precision == "float16")
 
 
 def test_resume_without_a_checkpoint_begins(folder: Path) -> None:
@@ -362,9 +397,20 @@ def test_the_examples_are_short_and_name_every_input(artifacts: Path) -> None:
     python, cpp = (artifacts / "train.py").read_text(), (artifacts / "train.cpp").read_text()
     readme = (artifacts / "README.md").read_text()
     assert python in readme and cpp in readme
-    assert len(python.splitlines()) <= 45 and "import onnxruntime" in python
+    assert len(python.splitlines()) <= 32 and "import onnxruntime" in python
+    assert len(cpp.splitlines()) <= 50
     for name in ("x", "t"):
-        assert f'"{name}": rng.' in python and f'bind("{name}", ' in cpp
+        assert f'put("{name}", rng.' in python and f'values.emplace("{name}", ' in cpp
+
+
+def test_the_initial_model_gives_the_initial_state(artifacts: Path) -> None:
+    onnx.checker.check_model(artifacts / "init.onnx", full_check=True)
+    held = load_checkpoint(artifacts / "init.safetensors")
+    made = runtime_module().InferenceSession(str(artifacts / "init.onnx"), providers=["CPUExecutionProvider"])
+    names = [o.name for o in made.get_outputs()]
+    assert not made.get_inputs() and names == list(held.entries)
+    for name, array in zip(names, made.run(names, {}), strict=True):
+        np.testing.assert_array_equal(array, held.read(name))
 
 
 def test_training_files_of_accumulated_gradients(folder: Path) -> None:
@@ -373,7 +419,7 @@ def test_training_files_of_accumulated_gradients(folder: Path) -> None:
     names = {path.name for path in (folder / "out").iterdir()}
     assert names == {
         *("train_step.onnx", "train_step_first.onnx", "train_step_middle.onnx", "train_step_last.onnx"),
-        *("eval.onnx", "init.safetensors", "README.md", "train.py", "train.cpp"),
+        *("eval.onnx", "init.safetensors", "init.onnx", "README.md", "train.py", "train.cpp"),
     }
     middle = onnx.load(folder / "out" / "train_step_middle.onnx").graph
     assert "accumulated/last.weight" in {i.name for i in middle.input}

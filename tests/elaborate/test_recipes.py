@@ -344,3 +344,14 @@ def test_unknown_parameters() -> None:
 def test_compile_checks_recipes() -> None:
     with pytest.raises(DiagnosticError, match="the recipe has no loss"):
         elaborate(SourceFile("t.net", NETWORK + "train Net { optimizer = adam }"))
+
+
+def test_ids_that_an_embedding_may_read() -> None:
+    """An input of ids is checked like a target: by the smaller of the vocabularies that it meets."""
+    network = """network Net {
+        input ids: int64[N, T]
+        h = concat(ids -> embedding(9, 4), ids -> embedding(7, 4), axis=2)
+        output logits = h -> mean(1) -> dense(3)
+    }
+    """
+    assert recipe_of(BASE, network=network).recipe.classes == {"ids": 7, "label": 3}

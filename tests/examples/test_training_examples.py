@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netdsl.weights import load_checkpoint
+
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
 NETDSL = [sys.executable, "-m", "netdsl"]
@@ -31,10 +33,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(name: str, data: Path, held_out: Path, checkpoint: Path, *options: str) -> dict[str, Any]:
-    """Trains an example and evaluates its checkpoint on the held-out data."""
+def trained(
+    name: str, data: Path, held_out: Path, checkpoint: Path, *options: str, **settings: float
+) -> dict[str, Any]:
+    """Trains an example, with some parameters set, and evaluates its checkpoint on the held-out data."""
     network = EXAMPLES / f"{name}.net"
     machine = ["--device", "cpu", "--threads", "1"]
+    machine += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     run(*NETDSL, "train", network, "--data", data, "--val", held_out, "-o", checkpoint, *machine, *options)
     found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
     numbers: dict[str, Any] = json.loads(found)
@@ -55,6 +60,32 @@ def test_resnet_with_batch_norm_reads_the_digits(data: Path, tmp_path: Path) -> 
     train, test = data / "digits8_train.npz", data / "digits8_test.npz"
     found = trained("resnet_digits", train, test, tmp_path / "r.safetensors", "--epochs", "5")
     assert found["metrics"]["accuracy"] >= 0.97
+
+
+def test_siamese_network_tells_pairs(data: Path, tmp_path: Path) -> None:
+    """Of digits that it never saw; half of the pairs are equal."""
+    train, test = data / "pairs_train.npz", data / "pairs_test.npz"
+    found = trained("siamese", train, test, tmp_path / "s.safetensors", "--epochs", "4")
+    assert found["metrics"]["accuracy"] >= 0.93
+
+
+def test_a_student_learns_from_a_frozen_teacher(data: Path, tmp_path: Path) -> None:
+    """The second recipe reads what the first one wrote, leaves it as it is, and the student follows it. The student
+    hardly sees the labels: with `share=1` not at all."""
+    program = tmp_path / "distillation.net"
+    program.write_text((EXAMPLES / "distillation.net").read_text(encoding="utf-8"), encoding="utf-8")
+    options = ["--data", data / "digits8_train.npz", "--device", "cpu", "--threads", "1", "--quiet"]
+    teacher = tmp_path / "teacher.safetensors"
+    run(*NETDSL, "train", program, "--network", "Teacher", "--epochs", "3", "-o", teacher, *options)
+    run(*NETDSL, "train", program, "--set", "share=1.0", "--epochs", "10", *options)
+    taught, before = load_checkpoint(tmp_path / "distillation.safetensors"), load_checkpoint(teacher)
+    copied = [name for name in taught.entries if name.startswith("teacher.")]
+    assert len(copied) == 47  # 9 convolutions, their norms, and the classifier
+    for name in copied:
+        np.testing.assert_array_equal(taught.read(name), before.read(name.removeprefix("teacher.")))
+    held_out = ["--weights", taught.path, "--data", data / "digits8_test.npz", "--format", "json", "--device", "cpu"]
+    metrics = json.loads(run(*NETDSL, "eval", program, "--set", "share=1.0", *held_out))["metrics"]
+    assert metrics["teacher"] >= 0.96 and metrics["accuracy"] >= 0.9
 
 
 def test_unet_removes_noise(data: Path, tmp_path: Path) -> None:
@@ -90,3 +121,57 @@ def test_regression_on_the_diabetes_table(data: Path, tmp_path: Path) -> None:
     truth = np.loadtxt(test, delimiter=",", skiprows=1)[:, -1]
     found = trained("diabetes", train, test, tmp_path / "d.safetensors")
     assert found["metrics"]["error"] < 0.82 * truth.std()
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("char_lstm", 6), ("gru_generator", 5)])
+def test_character_models_foretell_a_text(name: str, epochs: int, data: Path, tmp_path: Path) -> None:
+    """Better than each character's share of the text by far, and then the generator goes on from a beginning."""
+    whole = (data / "licence.txt").read_text("utf-8")
+    for part, text in (("train", whole[:18000]), ("test", whole[18000:20000])):
+        (tmp_path / f"{part}.txt").write_text("".join(c for c in text if c in set(whole[:18000])), "utf-8")
+    checkpoint = tmp_path / "model.safetensors"
+    small = ["--epochs", str(epochs), "--set", "units=96", "--batch", "8"]
+    held_out = tmp_path / "test.txt"
+    network = EXAMPLES / f"{name}.net"
+    machine = ["--device", "cpu", "--threads", "1", "--set", "units=96"]
+    run(
+        *NETDSL,
+        "train",
+        network,
+        "--data",
+        tmp_path / "train.txt",
+        "--val",
+        held_out,
+        "-o",
+        checkpoint,
+        *machine,
+        *small,
+    )
+    found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
+    counts = np.unique(list(whole[:18000]), return_counts=True)[1]
+    shares = counts / counts.sum()
+    assert json.loads(found)["loss"] < -(shares * np.log(shares)).sum() - 0.6
+    script = [sys.executable, EXAMPLES / "generate.py", network, checkpoint, "--set", "units=96"]
+    made = run(*script, "--start", "Copyright", "--length", "30")
+    assert made.startswith("Copyright") and len(made) == len("Copyright") + 30 + 1
+    assert run(*script, "--start", "Copyright", "--length", "30") == made
+
+
+def test_vision_transformer_reads_the_digits(data: Path, tmp_path: Path) -> None:
+    train, test = data / "digits8_train.npz", data / "digits8_test.npz"
+    found = trained("vit_digits", train, test, tmp_path / "v.safetensors", "--epochs", "20")
+    assert found["metrics"]["accuracy"] >= 0.93
+
+
+def test_gpt_learns_to_spell(tmp_path: Path) -> None:
+    """Sums in words: all but the numbers can be known from the characters before."""
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    rng = np.random.default_rng(0)
+    for part, lines in (("train", 800), ("test", 80)):
+        pairs = rng.integers(0, 5, (lines, 2))
+        (tmp_path / f"{part}.txt").write_text(
+            "".join(f"{words[a]} plus {words[b]} is {words[a + b]}\n" for a, b in pairs)
+        )
+    small = {"vocabulary": 20, "length": 32, "features": 48, "depth": 2, "rate": 0.0, "lr": 0.004}
+    found = trained("gpt", tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "g.safetensors", **small)
+    assert found["loss"] < 0.5

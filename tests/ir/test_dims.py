@@ -17,11 +17,13 @@ from netdsl.ir.dims import (
     Op,
     bounds,
     ceil_div,
+    count,
     decide,
     dim_max,
     dim_min,
     evaluate,
     exact_div,
+    is_size,
     parse_dim,
     product,
     solve,
@@ -32,6 +34,7 @@ from netdsl.ir.dims import (
 )
 
 H, W, N, h, a, b = map(symbol, ("H", "W", "N", "h", "a", "b"))
+K = count("K")  # 0 or more
 
 IDENTITIES: list[tuple[Dim, Dim]] = [
     ((32 * h - 1) // 2 + 1, 16 * h),
@@ -98,6 +101,7 @@ TEXTS: list[tuple[Dim, str]] = [
     (dim_max(H, W) + 1, "max(H, W) + 1"),
     (dim_min(H, 8), "min(8, H)"),
     (7, "7"),
+    (2 * K // 3 + 1, "2*K?//3 + 1"),
 ]
 
 
@@ -194,6 +198,14 @@ DECISIONS: list[tuple[Op, Dim, Dim, bool | None]] = [
     ("==", H, 5, None),
     ("<", H, 100, None),
     (">=", dim_max(H, 3), 3, True),
+    (">=", K, 0, True),
+    (">=", K, 1, None),
+    ("==", K, 0, None),
+    (">=", K * H + N, 1, True),
+    ("==", K // 2 + (K + 1) // 2, K, True),
+    ("<", K // 2, K, None),
+    (">=", K * K + 1, 2 * K, True),
+    ("==", K, symbol("K"), None),
 ]
 
 
@@ -206,6 +218,7 @@ def test_witnesses() -> None:
     assert witnesses("==", 2 * (H // 2), H) == ({"H": 2}, {"H": 1})
     assert witnesses("<", H, 5000) == ({"H": 1}, {"H": 5000})
     assert witnesses("==", H, H + 1) is None
+    assert witnesses(">=", K, 1) == ({"K?": 1}, {"K?": 0})
     assert witnesses("==", H, W) == ({"H": 1, "W": 1}, {"H": 2, "W": 1})
 
 
@@ -215,6 +228,7 @@ def test_bounds() -> None:
     assert bounds(H % 5) == (0, 4)
     assert bounds(-3 * H) == (None, -3)
     assert bounds((H - 1) // 2 + 1) == (1, None)
+    assert bounds(3 * K + 2) == (2, None)
 
 
 def test_substitute_puts_all_values_at_once() -> None:
@@ -244,6 +258,14 @@ def test_solve() -> None:
     assert solve(N * h, 6 * h, {"N": h}) == 6
     assert solve(H // 2, 6, {}) is None
     assert solve(H * H, 4, {}) is None
+    assert solve(4 * K, 0, {}) == 0
+    assert solve(h, 0, {}) is None
+
+
+def test_a_count_is_a_size_that_may_be_zero() -> None:
+    assert K.counts == {"K?"} and not H.counts
+    assert is_size(H) and is_size(2 * K) and is_size(3)
+    assert not is_size(0) and not is_size(H - 1) and not is_size(K - 1)
 
 
 def test_max_and_min() -> None:
@@ -264,7 +286,7 @@ def test_a_symbolic_dimension_has_no_truth_value() -> None:
         bool(H)
 
 
-ENVS = st.fixed_dictionaries({name: st.integers(1, 40) for name in "HWN"})
+ENVS = st.fixed_dictionaries({name: st.integers(1, 40) for name in "HWN"} | {"K?": st.integers(0, 40)})
 Both = tuple[Dim, Callable[[dict[str, int]], int]]  # the same expression, symbolic and as a function of numbers
 
 
@@ -300,7 +322,7 @@ def _number(value: int) -> Both:
     return value, lambda env: value
 
 
-LEAVES = st.one_of(st.sampled_from("HWN").map(_named), st.integers(-9, 9).map(_number))
+LEAVES = st.one_of(st.sampled_from(["H", "W", "N", "K?"]).map(_named), st.integers(-9, 9).map(_number))
 OPERATORS = st.sampled_from(["+", "-", "*", "//", "//", "//", "%", "max", "min"])
 TREES = st.recursive(LEAVES, lambda inner: st.builds(_combined, OPERATORS, inner, inner), max_leaves=8)
 

@@ -67,3 +67,30 @@ def test_operator_that_the_table_lacks() -> None:
     graph = _graph([Node(Relu(), (x,), (y,), "a")], [Output("y", y)], [x])
     with pytest.raises(VerifyError, match="no operator of the table is called relu"):
         verify(graph, {})
+
+
+KEPT = (
+    "non_max_suppression(%b, %s) {max_output_boxes_per_class=none, iou_threshold=0.5, score_threshold=none,"
+    " center_point_box=false, rows=`kept?`}"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (f"%k: int64[kept?, 3] = {KEPT} %n: int64[] = dimension() {{dim=`kept?`}}", None),
+        (
+            f"%n: int64[] = dimension() {{dim=`kept?`}} %k: int64[kept?, 3] = {KEPT}",
+            r"names kept\?, which nothing before it finds",
+        ),
+        (f"%k: int64[kept?, 3] = {KEPT} %n: int64[kept?, 3] = {KEPT}", r"finds kept\?, which is found before it"),
+    ],
+)
+def test_counts(lines: str, message: str | None) -> None:
+    text = f'graph "G" {{ input %b: float32[N, 5, 4] input %s: float32[N, 2, 5] {lines} output y = %n }}'
+    graph = parse_graph(text, PRIMITIVES)
+    if message is None:
+        verify(graph, PRIMITIVES)
+        return
+    with pytest.raises(VerifyError, match=message):
+        verify(graph, PRIMITIVES)

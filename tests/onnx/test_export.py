@@ -13,12 +13,14 @@ import onnxruntime
 import pytest
 
 from netdsl.diagnostics import DiagnosticError
+from netdsl.ir.build import NameSpace
 from netdsl.ir.dims import evaluate, parse_dim
-from netdsl.ir.graph import Graph, Output
+from netdsl.ir.graph import Graph, Output, Value
 from netdsl.ir.initializer import Initializer
 from netdsl.ir.types import Array, DType
+from netdsl.onnx.emit import NodeEmitter
 from netdsl.onnx.export import to_proto, write_model
-from netdsl.onnx.lower import IR_VERSIONS
+from netdsl.onnx.lower import IR_VERSIONS, value_info
 from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.constant import Constant, DimensionValue
 from netdsl.ops.shape import Expand, Reshape
@@ -291,3 +293,38 @@ def test_an_empty_graph_of_nodes():
     net = Net(x=tensor("float32", "N"))
     graph = Graph("T", tuple(net.inputs), (Output("y", net.inputs[0]),), (), ())
     assert [n.op_type for n in export(graph).graph.node] == ["Identity"]
+
+
+def test_a_subgraph_makes_its_own_nodes_and_leaves_shapes_outside():
+    """Each output by a node of its own; what the subgraph made is not there outside, and what is needed of the inputs'
+    shapes is computed once, before it."""
+    names = NameSpace()
+    x = Value(names.take("x"), tensor("float32", "N", "L", 3))
+    cx = NodeEmitter(21, names, {x: "x"})
+
+    def step(total, item):
+        wide = cx.emit("Expand", item, cx.shape([parse_dim("N"), 3]))
+        total = cx.emit("Add", total, wide)
+        return total, total, item
+
+    start = cx.emit("Expand", cx.scalar(0.0, DType.float32), cx.shape([parse_dim("N"), 3]))
+    items = cx.emit("Transpose", "x", perm=[1, 0, 2])
+    body = cx.subgraph(2, step)
+    made = cx.emit_all("Scan", 3, start, items, body=body, num_scan_inputs=1)
+    assert [n.op_type for n in body.node] == ["Expand", "Add", "Identity", "Identity"]
+    assert len({o.name for o in body.output}) == 3
+    assert [n.op_type for n in cx.nodes].count("Shape") == 1
+    assert cx.emit("Identity", made[0]) not in {o for n in body.node for o in n.output}
+    array = np.arange(24, dtype="f").reshape(2, 4, 3)
+    graph = onnx.GraphProto(
+        name="g",
+        node=cx.nodes,
+        input=[value_info("x", x.type)],
+        output=[onnx.ValueInfoProto(name=name) for name in made],
+    )
+    graph.initializer.extend(onnx.numpy_helper.from_array(t.array({}), t.name) for t in cx.pool.used)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    total, running, copied = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": array})
+    np.testing.assert_array_equal(total, array.sum(1))
+    np.testing.assert_array_equal(running, array.cumsum(1).swapaxes(0, 1))
+    np.testing.assert_array_equal(copied, array.swapaxes(0, 1))

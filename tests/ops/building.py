@@ -13,6 +13,7 @@ from netdsl.ir.graph import Graph, Value
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import OPERATORS
 from netdsl.ops.layer import Layer
+from netdsl.runtime.interpret import run_node
 
 
 def tensor(text: str, *shape: Dim | str) -> TensorType:
@@ -52,8 +53,7 @@ class Bench:
         env = dict(env or {})
         values = dict(arrays)
         for node in self.builder.nodes:
-            results = node.op.bind(env).evaluate(*(values[v] for v in node.inputs))
-            for value, array in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=True):
+            for value, array in zip(node.outputs, run_node(node, values, env), strict=True):
                 assert array.shape == tuple(evaluate(d, env) for d in value.shape), node
                 assert array.dtype == value.dtype.numpy, node
                 values[value] = array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from netdsl.cost import with_symbols
 from netdsl.ir.dims import symbol
+from netdsl.ir.graph import Output
+from netdsl.ir.text import parse_graph
 from netdsl.ops import PRIMITIVES
 from netdsl.passes.common import CommonSubexpressions
 from netdsl.passes.dead_code import DeadCode
@@ -209,3 +212,32 @@ def test_lone_matmul_stays() -> None:
     net = Net()
     graph = net.finish(y=net.op("matmul", net.input(3, 5), net.constant(np.ones((5, 4)))))
     assert run(MatMulToDense(), graph)[0] is graph
+
+
+SUPPRESSION = (
+    "non_max_suppression(%b, %s) {max_output_boxes_per_class=none, iou_threshold=0.5, score_threshold=none,"
+    " center_point_box=false, rows=`kept?`}"
+)
+
+
+def test_what_finds_a_count_stays_while_the_count_is_named() -> None:
+    """`%n` reads nothing, and needs the suppression all the same."""
+    graph = parse_graph(
+        f"""
+        graph "G" {{
+          input %b: float32[3, 5, 4]
+          input %s: float32[3, 2, 5]
+          %same: float32[3, 5, 4] = identity(%b)
+          %k: int64[kept?, 3] = {SUPPRESSION.replace("%b", "%same")}
+          %unread: int64[3, kept?] = transpose(%k) {{axes=(1, 0)}}
+          %n: int64[] = dimension() {{dim=`kept?`}}
+          output n = %n
+        }}
+        """,
+        PRIMITIVES,
+    )
+    for one in (RemoveIdentities(), DeadCode()):
+        graph, _ = run(one, graph)
+    assert operators(graph) == ["non_max_suppression", "dimension"]
+    unnamed = replace(graph, outputs=(Output("b", graph.inputs[0]),))
+    assert operators(run(DeadCode(), unnamed)[0]) == []

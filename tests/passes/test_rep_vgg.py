@@ -12,7 +12,7 @@ from netdsl.passes import optimize
 from netdsl.syntax.read import read_source
 from tests.passes.support import operators
 
-SOURCE = Path(__file__).with_name("rep_vgg_a0.net")
+SOURCE = Path(__file__).parent.parent.parent / "examples" / "repvgg_a0.net"
 
 
 def test_published_figures_as_trained_and_merged() -> None:

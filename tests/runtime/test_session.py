@@ -129,11 +129,24 @@ def test_without_onnxruntime(model, monkeypatch):
 
     def refuse(name, *arguments, **options):
         if name == "onnxruntime":
-            raise ImportError(name)
+            raise ModuleNotFoundError(name=name)
         return original(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(EnvironmentLack, match=r"needs ONNX Runtime: pip install 'netdsl\[cpu\]'"):
+        Session(model)
+
+
+def test_an_onnxruntime_that_cannot_be_loaded(model, monkeypatch):
+    original = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name == "onnxruntime":
+            raise ImportError("libstdc++ is too old")
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(EnvironmentLack, match=r"cannot be loaded \(libstdc\+\+ is too old\): pip install"):
         Session(model)
 
 

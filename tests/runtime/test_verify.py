@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.graph import Graph, Output
 from netdsl.ir.types import DType
@@ -16,7 +17,9 @@ from netdsl.ops.batch_norm import BatchNorm
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.verify import compare
+from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
+from tests.elaborate.helpers import graph_of
 from tests.onnx.graphs import Net, small_net, tensor
 
 
@@ -49,6 +52,30 @@ def test_a_lost_batch_norm_is_seen_though_a_fresh_one_does_nothing():
     found = compare(graph, wrong, store)
     assert not found.ok
     assert found.worst.relative > 0.01
+
+
+def amplifying(total: str) -> Graph:
+    """What is left of rounding when terms cancel, times 10^7; `total` is x + 2."""
+    return graph_of(f"network Net {{ input x: float32[N, 64]\noutput y = x + (({total}) - x - 2.0) * 1e7 }}")
+
+
+def test_rounding_that_the_network_amplifies_is_told_from_a_wrong_rewrite():
+    """Both graphs are far from each other in float32. In float64 one pair agrees."""
+    before, after, wrong = map(amplifying, ("x + 1.7 + 0.3", "x + 0.3 + 1.7", "x + 0.3 + 1.7001"))
+    found = compare(before, after, WeightStore(()))
+    assert found.worst.relative > 1e-2 and found.ok
+    assert "by rounding, which the network amplifies: in float64 by" in str(found)
+    assert not compare(before, wrong, WeightStore(())).ok
+    assert not compare(before, after, WeightStore(()), tolerance=1e-4).ok  # one's own tolerance is meant so
+
+
+def test_a_rewrite_that_loses_digits_is_wrong_though_exact_in_float64():
+    before, after = (
+        graph_of(f"network Net {{ input x: float32[N, 64]\noutput y = {body} }}")
+        for body in ("x * 1.5", "(x + 1e4) * 1.5 - 15000")
+    )
+    found = compare(before, after, WeightStore(()))
+    assert not found.ok and found.worst.relative < 1e-2
 
 
 def test_a_tolerance_of_ones_own():
@@ -134,3 +161,27 @@ def test_float16_has_a_wider_tolerance():
     graph = net.graph(y=net("exp", net.inputs[0]))
     assert compare(graph, graph, WeightStore(())).worst.tolerance > 1e-3
     assert graph.outputs[0].value.dtype is DType.float16
+
+
+def detector(scale: float) -> Graph:
+    """Boxes kept by scores of which many are all but equal; `scale` changes them a little."""
+    source = f"""network T {{
+        input boxes: float32[1, 200, 4]
+        input scores: float32[1, 1, 200]
+        chosen = non_max_suppression(boxes, 1 + {scale} * scores)
+        output kept = boxes[0] -> gather(chosen[:, 2])
+    }}"""
+    return elaborate(SourceFile("t.net", source)).graph
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+def test_a_selection_may_hang_on_the_last_bit_of_a_score(runtime):
+    one, other = detector(1e-6), detector(-1e-6)
+    arrays = random_inputs(one, {})
+    kept = [interpret(g, arrays, WeightStore(()))["kept"] for g in (one, other)]
+    assert kept[0].shape != kept[1].shape or not np.allclose(*kept)
+    found = compare(one, other, WeightStore(()), runtime=runtime)
+    assert found.ok
+    operands = [f"non_max_suppression/operand {i}" for i in (0, 1)]
+    assert [d.output for d in found.differences] == ["kept", *operands]
+    assert not compare(one, detector(1.0), WeightStore(()), runtime=runtime).ok

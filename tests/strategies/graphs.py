@@ -16,6 +16,7 @@ from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.ops import OPERATORS
 from netdsl.ops.constant import Constant
 from netdsl.ops.layer import Layer
+from netdsl.runtime.interpret import run_node
 from netdsl.source import Place
 
 Arrays = dict[str, NDArrayAny]
@@ -87,9 +88,9 @@ def evaluate(graph: Graph, inputs: Arrays, weights: Arrays, env: Mapping[str, in
     """The outputs by the operators' NumPy rules."""
     values: dict[Value, NDArrayAny] = {v: inputs[v.name] for v in graph.inputs}
     values |= {p.value: weights[p.name] for p in graph.parameters}
+    known = dict(env or {})
     for node in graph.nodes:
-        made = node.op.bind(dict(env or {})).evaluate(*(values[v] for v in node.inputs))
-        values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+        values.update(zip(node.outputs, run_node(node, values, known), strict=True))
     return {o.name: values[o.value] for o in graph.outputs}
 
 

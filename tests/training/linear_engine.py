@@ -41,7 +41,7 @@ class LinearEngine:
         self.noise, self.momentum = noise, momentum
         self.held: dict[str, NDArrayAny] = {n: np.zeros(t.shape, np.float32) for n, t in self.weights.items()}
         self.calls: list[tuple[float, int, Phase, float]] = []
-        self.rebuild(frozenset(self.trainable))
+        self.rebuild(dict.fromkeys(self.trainable, 0))
 
     def step(
         self, batch: Mapping[str, NDArrayAny], *, rate: float, seed: int, phase: Phase = "only", share: float = 1.0
@@ -82,8 +82,8 @@ class LinearEngine:
             if name in self.held or name.startswith("accumulated/"):
                 self.held[name] = array
 
-    def rebuild(self, trainable: frozenset[str]) -> None:
-        self.trained = [name for name in self.trainable if name in trainable]
+    def rebuild(self, trained: Mapping[str, int]) -> None:
+        self.trained = [name for name in self.trainable if name in trained]
         states = {f"optimizer/{name}/momentum": name for name in self.trained}
         self.held = {n: a for n, a in self.held.items() if n in self.weights or n in states}
         for state, name in states.items():

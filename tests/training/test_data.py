@@ -119,7 +119,7 @@ def nan_at(row: int) -> NDArrayAny:
         ({"y": np.arange(10.0)}, ["'y' has the wrong type", "int64[N]", "array.astype(numpy.int64)"]),
         ({"y": np.full(10, 2**64 - 1, np.uint64)}, ["does not fit into int64"]),
         ({"y": np.asarray([object()] * 10)}, ["never unpickled"]),
-        ({"y": np.asarray([0, 1, 2, 3, 1, 1, 1, 1, 1, 1])}, ["classes from 0 to 2, found 3 at index [3]", "0 to 3"]),
+        ({"y": np.asarray([0, 1, 2, 3, 1, 1, 1, 1, 1, 1])}, ["ids from 0 to 2, found 3 at index [3]", "0 to 3"]),
         ({"y": np.asarray([1, 2, 3, 3, 1, 1, 1, 1, 1, 1])}, ["classes count from 0"]),
         ({"y": np.asarray([0, -1, 2, 0, 1, 1, 1, 1, 1, 1])}, ["found -1 at index [1]"]),
     ],
@@ -149,7 +149,8 @@ def test_channels_last_are_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04nonsense", b"\x80\x04pickle"])
 def test_a_damaged_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)
-    assert "no .npz archive" in refused(tmp_path / "d.npz", wanted())
+    said = refused(tmp_path / "d.npz", wanted())
+    assert "no .npz archive" in said and "pickle" not in said, "nobody is asked to unpickle anything"
 
 
 def test_unknown_forms(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_pictures_in_grey_and_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read["x"][:, 0, 0, 0], [0, 1, 40, 41])
     assert "--set" in refused(tmp_path, wanted(TensorType(F32, (N, 3, 8 * H, 8))))
     assert "1 or 3 channels" in refused(tmp_path, wanted(TensorType(F32, (N, 4, 6, 8))))
-    assert "classes from 0 to 0" in refused(tmp_path, wanted(TensorType(F32, (N, 3, 6, 8)), classes={"y": 1}))
+    assert "ids from 0 to 0" in refused(tmp_path, wanted(TensorType(F32, (N, 3, 6, 8)), classes={"y": 1}))
 
 
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
@@ -278,6 +279,8 @@ def test_csv(tmp_path: Path, columns: list[str]) -> None:
         (TABLE, ["z=a"], "'z', which is no input or target"),
         (TABLE, ["x=a:b"], "'x' has the wrong shape"),
         ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "no array for the target 'y'"),
+        ("a,b,c,label\n1,2,3,0\n", ["x=a:c"], "say which columns: --columns y=FIRST:LAST"),
+        ("a,b,c,y\n1,2,3,cat\n1,2,4,cat\n", [], "number its classes 0, 1, …"),
         ("a,b,c,y\n1,2,nan,0\n", [], "'x' holds NaN"),
     ],
 )

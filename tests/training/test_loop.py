@@ -135,7 +135,7 @@ def test_weights_that_are_not_finite_are_not_saved(folder: Path) -> None:
         def state(self) -> Mapping[str, NDArrayAny]:
             return {**self.held, "layer.bias": np.asarray(np.nan, np.float32)}
 
-    with pytest.raises(DiagnosticError, match=r"layer\.bias became NaN or infinite .* no checkpoint was written"):
+    with pytest.raises(DiagnosticError, match=r"layer\.bias became NaN \(epoch 1, update 7\).* no checkpoint was"):
         train(folder, Overflowing())
     assert not (folder / "m.safetensors").exists()
 
@@ -222,7 +222,59 @@ def test_what_changed_since_is_said(folder: Path) -> None:
     other.display = Lines(lines.append)
     other.resume()
     assert "seed was 3 when the run began and is 9 now" in lines[0]
-    assert "number of batches was 7 when the run began and is 4 now" in lines[1]
+    assert "batch was 8 when the run began and is 16 now" in lines[1]
+    assert len(lines) == 2, "that there are fewer batches follows"
+
+
+SETTINGS: list[tuple[dict[str, object], str]] = [
+    ({"optimizer": OptimizerSpec.of("sgd", {"lr": 0.05})}, "the optimizer was sgd(lr=0.02, momentum=0.9, "),
+    (
+        {"schedule": ScheduleSpec.of("cosine", {})},
+        "the schedule was constant(warmup=0) when the run began and is cosine(",
+    ),
+    ({"clip_norm": 1.0}, "the clip_norm was none when the run began and is 1.0 now"),
+    ({"freeze": (FreezeRule("*.bias", 2),)}, 'the freeze was none when the run began and is "*.bias" in epoch 2 now'),
+    ({"text": "loss = mae(y, t)"}, "the text of the recipe was another when the run began"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), SETTINGS, ids=[next(iter(c)) for c, _ in SETTINGS])
+def test_a_changed_setting_is_said(changed: dict[str, object], said: str, folder: Path) -> None:
+    train(folder, epochs=1, text="loss = mse(y, t)")
+    lines: list[str] = []
+    other = trainer(folder, **{"text": "loss = mse(y, t)", **changed})
+    other.display = Lines(lines.append)
+    other.resume()
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_more_epochs_change_only_a_schedule_that_knows_their_number(folder: Path) -> None:
+    for name, count in (("constant", 0), ("cosine", 1)):
+        train(folder, epochs=1, schedule=ScheduleSpec.of(name, {}))
+        lines: list[str] = []
+        other = trainer(folder, epochs=3, schedule=ScheduleSpec.of(name, {}))
+        other.display = Lines(lines.append)
+        other.resume()
+        assert len(lines) == count
+    assert "the number of epochs was 1 when the run began and is 3 now" in lines[0]
+
+
+def test_another_optimizer_begins_with_its_own_state(folder: Path) -> None:
+    train(folder, epochs=1)
+    other = trainer(folder, optimizer=OptimizerSpec.of("adam", {"lr": 0.01}))
+    other.resume()
+    state = other.engine.state()
+    assert state["layer.weight"].any() and not state["optimizer/layer.weight/momentum"].any()
+
+
+def test_a_run_that_is_complete_says_so(folder: Path) -> None:
+    train(folder, epochs=2)
+    lines: list[str] = []
+    again = trainer(folder, epochs=2)
+    again.display = Lines(lines.append)
+    again.resume()
+    assert again.run().epochs == 2
+    assert len(lines) == 1 and "holds 2 epochs of 2: there is nothing to train; --epochs" in lines[0]
 
 
 def test_the_checkpoint_of_another_network(folder: Path) -> None:
@@ -281,7 +333,21 @@ def test_a_full_disk_for_the_run_folder(folder: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(training.folder, "epoch", full)
-    with pytest.raises(DiagnosticError, match="folder could not be written: No space left on device"):
+    with pytest.raises(DiagnosticError, match="No space left on device; there is no checkpoint yet"):
+        training.run()
+
+
+def test_a_full_disk_for_the_last_curve(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trainer(folder, epochs=1)
+    training.folder = RunFolder.beside(training.checkpoint)
+    training.folder.begin("", {})
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(training.folder, "draw", full)
+    monkeypatch.setattr(training.folder, "epoch", lambda record: None)
+    with pytest.raises(DiagnosticError, match=r"No space left on device; .*m\.safetensors holds what was saved before"):
         training.run()
 
 

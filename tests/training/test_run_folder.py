@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +19,7 @@ from netdsl.training.data.columns import ArrayColumn
 from netdsl.training.progress import Bars, Display, Lines, Position, Silent, duration, listed, make_display
 from netdsl.training.run_folder import RunFolder
 
+ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -26,6 +29,33 @@ def records(epochs: int = 5, *, held: bool = True) -> list[dict[str, object]]:
         record: dict[str, object] = {"epoch": epoch, "train": {"loss": 1 / epoch, "top1": 1 - 0.5 / epoch}}
         found.append(record | ({"val": {"loss": 1.2 / epoch, "top1": 1 - 0.6 / epoch}} if held else {}))
     return found
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from netdsl.diagnostics import DiagnosticError
+from netdsl.training.run_folder import RunFolder
+try:
+    with RunFolder(Path(sys.argv[1])).reserved():
+        print("reserved")
+except DiagnosticError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks of folders")
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    def other() -> str:
+        command = [sys.executable, "-c", OTHER, str(tmp_path / "m.run")]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    folder = RunFolder(tmp_path / "m.run")
+    with folder.reserved():
+        assert "m.run: error: another training writes to this folder" in other()
+    assert other() == "reserved\n"
+    with folder.reserved():
+        pass
 
 
 def texts(svg: str) -> list[str]:

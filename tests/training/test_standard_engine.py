@@ -138,7 +138,7 @@ def test_frozen_parameters_stay_and_their_state_goes() -> None:
     engine.step(deep_batch(0), rate=0.01, seed=0)
     head = frozenset({"last.weight", "last.bias"})
     before = copy(engine.state())
-    engine.rebuild(head)
+    engine.rebuild(dict.fromkeys(head, 0))
     engine.step(deep_batch(1), rate=0.01, seed=1)
     after = copy(engine.state())
     changed = {name for name in engine.weights if not np.array_equal(before[name], after[name])}
@@ -146,7 +146,7 @@ def test_frozen_parameters_stay_and_their_state_goes() -> None:
     assert {name for name in after if name.startswith("optimizer/") and name.count("/") > 1} == {
         f"optimizer/{name}/{part}" for name in head for part in ("exp_avg", "exp_avg_sq")
     }
-    engine.rebuild(frozenset(engine.trainable))
+    engine.rebuild({n: 0 if n in head else 3 for n in engine.trainable})
     engine.step(deep_batch(2), rate=0.01, seed=2)
     assert not np.array_equal(engine.state()["first.weight"], after["first.weight"])
     assert not np.array_equal(engine.state()["norm.running_mean"], after["norm.running_mean"])
@@ -156,14 +156,31 @@ def test_a_resumed_engine_freezes_as_one_that_was_not() -> None:
     one, other = engine_of(DEEP), engine_of(DEEP)
     one.step(deep_batch(0), rate=0.01, seed=0)
     saved, head = copy(one.state()), frozenset({"last.weight", "last.bias"})
-    one.rebuild(head)
-    other.rebuild(head)
+    one.rebuild(dict.fromkeys(head, 0))
+    other.rebuild(dict.fromkeys(head, 0))
     other.load(saved)
     for engine in (one, other):
         engine.step(deep_batch(1), rate=0.01, seed=1)
-        engine.rebuild(frozenset(engine.trainable))
+        engine.rebuild({n: 0 if n in head else 3 for n in engine.trainable})
         engine.step(deep_batch(2), rate=0.01, seed=2)
     assert same(copy(one.state()), other.state())
+
+
+def test_moments_without_their_count_begin_anew() -> None:
+    """As where a run goes on with a recipe that unfreezes in another epoch."""
+    begun, engine, fresh = engine_of(DEEP), engine_of(DEEP), engine_of(DEEP)
+    begun.step(deep_batch(0), rate=0.01, seed=0)
+    late = {name: 0 if name.startswith("last") else 2 for name in begun.trainable}
+    state = copy(begun.state())
+    engine.rebuild(late)
+    engine.load(state)
+    fresh.rebuild(late)
+    fresh.load({n: a for n, a in state.items() if "last" in n or not n.startswith("optimizer/") or n.count("/") == 1})
+    for e in (engine, fresh):
+        e.step(deep_batch(1), rate=0.01, seed=1)
+    after = copy(engine.state())
+    assert same(after, fresh.state())
+    assert (after["optimizer/step"], after["optimizer/step_since_epoch_2"]) == (2, 1)
 
 
 def test_accumulated_batches_count_as_one() -> None:

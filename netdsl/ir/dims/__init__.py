@@ -1,6 +1,7 @@
 """Symbolic integers: the sizes of axes, exact on `+ - * // %`, and the formulas of costs.
 
-A dimension (`Dim`) is a Python int, or an `Expr` over symbols, which are positive integers known only at run time.
+A dimension (`Dim`) is a Python int, or an `Expr` over symbols, which are positive integers known only at run time, and
+over counts, which are not even known from the inputs' shapes.
 """
 
 from netdsl.ir.dims.api import (
@@ -14,8 +15,8 @@ from netdsl.ir.dims.api import (
     substitute,
     to_text,
 )
-from netdsl.ir.dims.decide import Op, bounds, decide, witnesses
-from netdsl.ir.dims.expr import Dim, Expr, symbol
+from netdsl.ir.dims.decide import Op, bounds, decide, is_size, witnesses
+from netdsl.ir.dims.expr import Dim, Expr, count, symbol
 from netdsl.ir.dims.parse import parse_dim
 from netdsl.ir.dims.terms import DimError, ZeroDivisorError
 
@@ -27,11 +28,13 @@ __all__ = [
     "ZeroDivisorError",
     "bounds",
     "ceil_div",
+    "count",
     "decide",
     "dim_max",
     "dim_min",
     "evaluate",
     "exact_div",
+    "is_size",
     "parse_dim",
     "product",
     "solve",

@@ -8,7 +8,7 @@ from netdsl.ir.dims.decide import decide, proved_natural
 from netdsl.ir.dims.expr import Dim, Expr, unwrap, wrap
 from netdsl.ir.dims.floor import extremum
 from netdsl.ir.dims.rebuild import names_of, rebuilt, value_of
-from netdsl.ir.dims.terms import ZeroDivisorError, cofactor, divide, make_symbol
+from netdsl.ir.dims.terms import ZeroDivisorError, cofactor, divide, least, make_symbol
 
 
 def to_text(dim: Dim) -> str:
@@ -99,7 +99,8 @@ def solve(pattern: Dim, actual: Dim, env: Mapping[str, Dim]) -> Dim | None:
     """The value of the one symbol of `pattern` that `env` lacks, so that the pattern equals `actual`.
 
     The pattern is linear in that symbol (`32*h`, `N`, `h + 1`, `C*n`). None where it is not, where the division leaves
-    a remainder or the value is below 1. Symbols of the pattern and of `actual` differ even when they share a name.
+    a remainder or the value is below 1 (0 for a count). Symbols of the pattern and of `actual` differ even when they
+    share a name.
     """
     unknown = pattern.symbols - env.keys() if isinstance(pattern, Expr) else frozenset()
     if not isinstance(pattern, Expr) or len(unknown) != 1:
@@ -112,4 +113,4 @@ def solve(pattern: Dim, actual: Dim, env: Mapping[str, Dim]) -> Dim | None:
     if decide("!=", factor, 0) is not True:
         return None
     value = exact_div(actual - rest, factor)
-    return None if value is None or decide("<", value, 1) else value
+    return None if value is None or decide("<", value, least(name)) else value

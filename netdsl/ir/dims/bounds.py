@@ -1,4 +1,5 @@
-"""Proved bounds of polynomials over atoms: symbols are at least 1, a floor is less than 1 below its quotient."""
+"""Proved bounds of polynomials over atoms: symbols are at least 1, counts at least 0, a floor is less than 1 below its
+quotient."""
 
 from __future__ import annotations
 
@@ -126,7 +127,7 @@ def atom_bounds(atom: Atom) -> tuple[int | None, int | None]:
         lows, highs = [lower(a) for a in atom.args], [upper(a) for a in atom.args]
         return (_most(lows), _all_most(highs)) if atom.kind == "max" else (_all_least(lows), _least(highs))
     assert isinstance(atom, Symbol)
-    return 1, None
+    return atom.low, None
 
 
 def _most(values: list[int | None]) -> int | None:

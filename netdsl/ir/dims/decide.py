@@ -16,7 +16,19 @@ from typing import Literal
 from netdsl.ir.dims.bounds import lower, upper
 from netdsl.ir.dims.expr import Dim, Expr, unwrap, wrap
 from netdsl.ir.dims.rebuild import names_of, rebuilt, value_of
-from netdsl.ir.dims.terms import DimError, Extremum, Floor, Symbol, Terms, add, as_constant, make_symbol, scaled, shift
+from netdsl.ir.dims.terms import (
+    DimError,
+    Extremum,
+    Floor,
+    Symbol,
+    Terms,
+    add,
+    as_constant,
+    least,
+    make_symbol,
+    scaled,
+    shift,
+)
 
 Op = Literal["==", "!=", "<", "<=", ">", ">="]
 OPS: dict[str, Callable[[int, int], bool]] = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -114,7 +126,7 @@ def _by_cases(terms: Terms, expected: bool, decide_case: Callable[[Terms], bool 
     try:
         for residues in product(*(range(period) for period in periods.values())):
             env = {
-                name: _stepped(name, period, residue + 1 - period)
+                name: _stepped(name, period, residue + least(name) * (1 - period))
                 for (name, period), residue in zip(periods.items(), residues, strict=True)
                 if period > 1
             }
@@ -154,7 +166,7 @@ def _by_tail(terms: Terms, quick: Callable[[Terms], bool | None], holds: Callabl
         return None
     (name,) = names
     for start in _TAILS:
-        found = {holds(value_of(terms, {name: value})) for value in range(1, start + 1)}
+        found = {holds(value_of(terms, {name: value})) for value in range(least(name), start + 1)}
         if len(found) > 1:
             return None
         rest = quick(rebuilt(terms, {name: _stepped(name, 1, start)}))
@@ -169,7 +181,8 @@ def _samples(terms: Terms) -> Iterator[tuple[dict[str, int], int]]:
     values = sorted({*_SMALL, *_turning_points(terms)})
     if len(names) > 1:
         values = [*values[: max(3, round(_MAX_SAMPLES ** (1 / len(names))))], values[-1]]
-    for chosen in islice(product(values, repeat=len(names)), _MAX_SAMPLES):
+    each = [[0, *values] if least(name) == 0 else values for name in reversed(names)]
+    for chosen in islice(product(*each), _MAX_SAMPLES):
         env = dict(zip(names, reversed(chosen), strict=True))
         yield env, value_of(terms, env)
 
@@ -195,6 +208,12 @@ def witnesses(op: Op, a: Dim, b: Dim) -> tuple[dict[str, int], dict[str, int]] |
         if len(found) == 2:
             return found[True], found[False]
     return None
+
+
+def is_size(dim: Dim) -> bool:
+    """Whether it is proved to be a size that an axis may have: 1 or more, or where counts are in it, 0 or more."""
+    low = bounds(dim)[0]
+    return low is not None and low >= (0 if isinstance(dim, Expr) and dim.counts else 1)
 
 
 def bounds(dim: Dim) -> tuple[int | None, int | None]:

@@ -7,12 +7,26 @@ from typing import TypeAlias
 
 from netdsl.ir.dims.floor import floor_div
 from netdsl.ir.dims.rebuild import names_of
-from netdsl.ir.dims.terms import DimError, Symbol, Terms, add, checked, constant, make_symbol, mul, power, scaled, shift
+from netdsl.ir.dims.terms import (
+    COUNT,
+    DimError,
+    Symbol,
+    Terms,
+    add,
+    checked,
+    constant,
+    make_symbol,
+    mul,
+    power,
+    scaled,
+    shift,
+)
 from netdsl.ir.dims.text import terms_text
 
 
 class Expr:
-    """A polynomial with integer coefficients over symbols (integers of at least 1) and floor divisions; never constant.
+    """A polynomial with integer coefficients over symbols (integers of at least 1), counts (of at least 0) and floor
+    divisions; never constant.
 
     Equal expressions are equal in canonical form. Operators are Python's on integers: `+ - * // %`, unary `-`, `**`
     with an int that is not negative; they return an int where the symbols cancel. Raises ZeroDivisorError (a
@@ -35,6 +49,11 @@ class Expr:
         if self._symbols is None:
             self._symbols = names_of(self.terms)
         return self._symbols
+
+    @property
+    def counts(self) -> frozenset[str]:
+        """Those of the symbols that are counts: known only when the model has seen its data."""
+        return frozenset(name for name in self.symbols if name.endswith(COUNT))
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -137,6 +156,11 @@ def _divided(num: Dim, den: Dim) -> Dim:
 @lru_cache(maxsize=1 << 14)
 def _remainder(num: Dim, den: Dim) -> Dim:
     return num - den * _divided(num, den)
+
+
+def count(name: str) -> Expr:
+    """The count of that name, an integer of 0 or more that depends on the data; it is written `name?`."""
+    return symbol(name + COUNT)
 
 
 @lru_cache(maxsize=1024)

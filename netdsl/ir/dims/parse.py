@@ -1,4 +1,5 @@
-"""Reads the text of a dimension back: integers, names, `+ - * // % **`, parentheses, `max(…)`, `min(…)`."""
+"""Reads the text of a dimension back: integers, names, `+ - * // % **`, parentheses, `max(…)`, `min(…)`. A name with a
+`?` behind it is a count."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import re
 
 from netdsl.ir.dims.api import dim_max, dim_min
 from netdsl.ir.dims.expr import Dim, symbol
-from netdsl.ir.dims.terms import DimError
+from netdsl.ir.dims.terms import COUNT, DimError
 
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*)|(\*\*|//|[-+*%(),]))")
+_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*\??)|(\*\*|//|[-+*%(),]))")
 _MAX_DEPTH = 100
 _MAX_DIGITS = 2000
 _MAX_EXPONENT = 4096
@@ -99,7 +100,7 @@ class _Parser:
             return int(self.advance())
         if token == "(":
             return self.group()
-        if not token.isidentifier():
+        if not token.removesuffix(COUNT).isidentifier():
             raise self.error(f"'{token}'" if token else "the end")
         self.advance()
         if token in ("max", "min") and self.token == "(":

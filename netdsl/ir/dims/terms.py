@@ -37,11 +37,20 @@ class Atom:
     depth: int
 
 
+COUNT = "?"  #: what the name of a count ends with
+
+
 class Symbol(Atom):
-    """A positive integer that the user named."""
+    """A positive integer that the user named; or, where the name ends in `?`, a count: one of 0 or more that depends
+    on the data (how many boxes a suppression keeps)."""
 
     __slots__ = ("name",)
     name: str
+
+    @property
+    def low(self) -> int:
+        """The smallest value."""
+        return least(self.name)
 
     def __reduce__(self) -> tuple[object, ...]:
         return make_symbol, (self.name,)
@@ -87,6 +96,11 @@ def _intern(atom: Atom, key: str, parts: Iterable[Terms]) -> Atom:
         raise DimError("the expression is too large: divisions nested too deep")
     with _lock:
         return _atoms.setdefault(key, atom)
+
+
+def least(name: str) -> int:
+    """The smallest value of the symbol or count of that name."""
+    return 0 if name.endswith(COUNT) else 1
 
 
 @lru_cache(maxsize=4096)

@@ -23,8 +23,8 @@ def open_npz(path: Path, wanted: Wanted) -> Dataset:
     """An `.npz`; its arrays are read into memory."""
     try:
         archive = np.load(path, allow_pickle=False)
-    except _BROKEN as reason:
-        raise fault("damaged-data", f"this is no .npz archive, or it is cut short ({reason})", path) from None
+    except _BROKEN:
+        raise fault("damaged-data", "this is no .npz archive, or it is cut short", path) from None
     with archive:
         held = list(getattr(archive, "files", ()))
         return _dataset({n: _member(archive, n, path) for n in wanted.types if n in held}, held, path, wanted)

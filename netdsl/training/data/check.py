@@ -176,7 +176,7 @@ def _check_finite(name: str, array: NDArrayAny, where: object) -> None:
                 "data-not-finite",
                 f"'{name}' holds {what}: the first is at index {_text(at)}",
                 where,
-                help="training would turn every weight into NaN: remove these items or fill them in",
+                help="one such number spreads to the loss and to every weight: remove these items or fill them in",
             )
 
 
@@ -189,7 +189,7 @@ def _check_classes(name: str, array: NDArrayAny, count: int, ignore: int | None,
             at = _index(array, first, bad)
             raise fault(
                 "label-range",
-                f"'{name}' should hold classes from 0 to {count - 1}, found {array[at]} at index {_text(at)}",
+                f"'{name}' should hold ids from 0 to {count - 1}, found {array[at]} at index {_text(at)}",
                 where,
                 notes=[f"its values go from {array.min()} to {array.max()}"],
                 help="classes count from 0" if array.min() == 1 and array.max() == count else "",

@@ -17,8 +17,8 @@ def fault(
     return DiagnosticError([error(name, message, path=str(where), notes=remarks, help=help or ())])
 
 
-def missing(what: str, name: str, held: Iterable[str], where: object) -> DiagnosticError:
-    """An input or target that the data lack."""
+def missing(what: str, name: str, held: Iterable[str], where: object, help: str = "") -> DiagnosticError:
+    """An input or target that the data lack; `help` is what to do where no name is close."""
     held = sorted(held)
     close = nearest(name, held)
     listed = ", ".join(held[:MAX_LISTED]) + (", …" if len(held) > MAX_LISTED else "")
@@ -27,5 +27,5 @@ def missing(what: str, name: str, held: Iterable[str], where: object) -> Diagnos
         f"the data have no array for the {what} '{name}'",
         where,
         notes=[f"they hold {listed}" if held else "they hold no array"],
-        help=f"did you mean '{close}'?" if close else f"name the array '{name}', as the recipe does",
+        help=f"did you mean '{close}'?" if close else help or f"name the array '{name}', as the recipe does",
     )

@@ -78,7 +78,7 @@ def _chosen(header: list[str], path: Path, wanted: Wanted) -> dict[str, tuple[st
     if len(left) == 1 and left[0] not in wanted.targets and free:
         chosen[left[0]] = free
     elif left:
-        raise missing(wanted.kind(left[0]), left[0], header, path)
+        raise missing(wanted.kind(left[0]), left[0], header, path, f"say which columns: --columns {left[0]}=FIRST:LAST")
     return chosen
 
 
@@ -115,8 +115,11 @@ def _bad_cell(texts: Sequence[str], column: str, path: Path) -> DiagnosticError:
         try:
             float(text)
         except ValueError:
-            what = f"'{text[:40]}', which is no number" if text.strip() else "nothing"
-            return fault("data-not-a-number", f"row {number}, column '{column}' holds {what}", path)
+            said = f"row {number}, column '{column}' holds"
+            if not text.strip():
+                return fault("data-not-a-number", f"{said} nothing", path)
+            help = "number its classes 0, 1, …" if len(set(texts)) < len(texts) else ()
+            return fault("data-not-a-number", f"{said} '{text[:40]}', which is no number", path, help=help)
     raise AssertionError("every cell is a number")
 
 

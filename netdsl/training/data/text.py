@@ -66,7 +66,8 @@ def _column(
     type = wanted.types[name]
     if name in wanted.classes and wanted.classes[name] < vocabulary:
         message = f"the text has {vocabulary} characters, but '{name}' is one of {wanted.classes[name]} classes"
-        raise fault("label-range", message, path)
+        help = f"make room for them; where the program has a parameter for their number: --set vocabulary={vocabulary}"
+        raise fault("label-range", message, path, help=help)
     form = _form(type, shift, length, vocabulary)
     if form is None:
         raise fault(

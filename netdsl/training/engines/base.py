@@ -56,9 +56,10 @@ class Engine(Protocol):
         """Takes a state that `state` gave. It has every name of `weights`; what else it lacks starts anew, and what
         the engine does not know is ignored."""
 
-    def rebuild(self, trainable: frozenset[str]) -> None:
-        """Trains those parameters alone from now on. Weights, and the optimizer's state of
-        parameters that stay, are kept; that of the others is dropped, so that a resumed run equals one that went on."""
+    def rebuild(self, trained: Mapping[str, int]) -> None:
+        """Trains those parameters alone from now on; `trained` says since which epoch each is. Weights, and the
+        optimizer's state of parameters that stay, are kept; that of the others is dropped, so that a resumed run equals
+        one that went on."""
 
     def explain_overflow(self, batch: Mapping[str, NDArrayAny]) -> str:
         """Where in the network NaN or infinity began for a batch, in a sentence ("stem.conv: the output …"); empty

@@ -13,14 +13,16 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from netdsl.autodiff.step import step_counter
 from netdsl.ir.graph import Graph
 from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
+from netdsl.training.checkpoint import OPTIMIZER
 from netdsl.training.engines.base import Phase, StepResult
 from netdsl.training.engines.overflow import OverflowSearch
-from netdsl.training.freezing import trainable_at
+from netdsl.training.freezing import trained_since
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
 from netdsl.weights.sizes import static_shape
 
@@ -80,20 +82,20 @@ class StandardEngine:
         self._state = self._open({name: weights[name] for name in self.weights}, device)
         self._models = self._models_for(recipe, graph, Target(self._state.device, threads or os.cpu_count() or 1))
         self._threads = threads
-        self._trained = frozenset(self.trainable)
+        self._trained: Mapping[str, int] = dict.fromkeys(self.trainable, 0)
         self._steppers: dict[str, Runner] = {}
         self._last: Runner | None = None
         #: state that was loaded and that no model has asked for yet
         self._waiting: dict[str, NDArrayAny] = {}
-        self._prepared: dict[tuple[frozenset[str], Phase], StepModel] = {}
+        self._prepared: dict[Phase, tuple[Mapping[str, int], StepModel]] = {}
 
     def prepare(self) -> None:
         """Builds the step that ends a group in the first epoch, before anything of a run is written. Raises
         DiagnosticError where an operator has no gradient."""
         recipe = self._models.recipe
-        trained = trainable_at(recipe, self.trainable, 0)
+        trained = trained_since(recipe, self.trainable, 0)
         phase: Phase = "only" if recipe.accumulate == 1 else "last"
-        self._prepared[trained, phase] = self._models.step(trained, phase)
+        self._prepared[phase] = trained, self._models.step(trained, phase)
 
     def _open(self, arrays: Mapping[str, NDArrayAny], device: str) -> HeldState:
         return DeviceState(arrays, device=device)
@@ -126,7 +128,8 @@ class StandardEngine:
 
     def _built(self, phase: Phase) -> Runner:
         """The stepper of a phase; the state that it needs and that is not there yet begins here."""
-        model = self._prepared.pop((self._trained, phase), None) or self._models.step(self._trained, phase)
+        trained, prepared = self._prepared.pop(phase, ({}, None))
+        model = prepared if prepared and trained == self._trained else self._models.step(self._trained, phase)
         new = {s.name: s for s in model.step.state if s.name not in self._state}
         arrays = {name: self._waiting.pop(name, None) for name in new}
         begun = {name: initial_value(new[name]) if array is None else array for name, array in arrays.items()}
@@ -156,28 +159,33 @@ class StandardEngine:
     def load(self, state: Mapping[str, NDArrayAny]) -> None:
         self._forget_all(self._others())
         self._state.set({name: state[name] for name in self.weights})
-        self._waiting = {name: np.array(a) for name, a in state.items() if self._belongs(name)}
+        fitting = {name: a for name, a in state.items() if self._belongs(name)}
+        self._waiting = {name: np.array(a) for name, a in fitting.items() if self._counted(name, state)}
 
-    def rebuild(self, trainable: frozenset[str]) -> None:
-        kept = self._trained & trainable
-        self._trained = kept
+    def rebuild(self, trained: Mapping[str, int]) -> None:
+        self._trained = {name: epoch for name, epoch in trained.items() if self._trained.get(name) == epoch}
         self._forget_all([name for name in self._others() if not self._belongs(name)])
         self._waiting = {name: array for name, array in self._waiting.items() if self._belongs(name)}
-        self._trained = trainable
+        self._trained = dict(trained)
 
     def _others(self) -> list[str]:
         """The state that is no weight."""
         return [name for name in self._state if name not in self.weights]
 
     def _belongs(self, name: str) -> bool:
-        """Whether a tensor that is no weight is of use for what is trained now: `optimizer/WEIGHT/…`,
-        `accumulated/WEIGHT`, or of no one weight."""
-        family, _, rest = name.partition("/")
-        if family == "accumulated":
-            return rest in self._trained
-        if family == "optimizer" and "/" in rest:
-            return rest.partition("/")[0] in self._trained
+        """Whether a tensor is no weight, and of use for what is trained now."""
+        owner = _owner(name)
+        if owner:
+            return owner in self._trained
+        if name.startswith(OPTIMIZER):
+            return name in map(step_counter, self._trained.values())
         return name not in self.weights
+
+    def _counted(self, name: str, state: Mapping[str, NDArrayAny]) -> bool:
+        """Whether a state has the count that belongs to a weight's moments. Those of a run that unfroze the weight in
+        another epoch begin anew, with their count."""
+        owner = _owner(name) if name.startswith(OPTIMIZER) else ""
+        return not owner or step_counter(self._trained[owner]) in state
 
     def _forget_all(self, names: Iterable[str]) -> None:
         """Drops state, and with it the steps, which hold its buffers."""
@@ -190,7 +198,7 @@ class StandardEngine:
         before = self._last.changed if self._last else ()
         weights = {name: self._weight(name, before=name in before) for name in self.weights}
         models = replace(self._models, target=Target(self._state.device, 1))
-        return OverflowSearch(models, self._trained, self._state.device).explain(batch, weights)
+        return OverflowSearch(models, frozenset(self._trained), self._state.device).explain(batch, weights)
 
     def _weight(self, name: str, *, before: bool) -> NDArrayAny:
         """A weight as it is, or as it was before the last step: its other buffer still holds that."""
@@ -201,6 +209,15 @@ class StandardEngine:
     def close(self) -> None:
         self._forget_all(list(self._state))
         self._steppers = {}
+
+
+def _owner(name: str) -> str:
+    """The weight that a tensor of the state belongs to, `optimizer/WEIGHT/…` or `accumulated/WEIGHT`; empty for one of
+    no one weight."""
+    family, _, rest = name.partition("/")
+    if family == "accumulated":
+        return rest
+    return rest.partition("/")[0] if family == "optimizer" and "/" in rest else ""
 
 
 def _result(values: dict[str, NDArrayAny]) -> StepResult:

@@ -61,3 +61,11 @@ CASES += [
     for dtype, e in TYPES.items()
     if "float" in dtype
 ]
+CASES += [
+    Case(
+        f"embedding_{dtype}_{len(shape)}d",
+        f"input ids: {dtype}[{_list(shape)}]  output y = ids -> embedding(5, 3)",
+        {"ids": shape},
+    )
+    for dtype, shape in [("int64", (2, 7)), ("int32", (4,)), ("uint8", (2, 3, 4))]
+]

@@ -25,7 +25,7 @@ from netdsl.passes.pipelines import run_passes
 from netdsl.runtime.bind import bind
 from netdsl.runtime.interpret import interpret
 from netdsl.training.engines.onnxruntime_training.convert import ALL_FORMS, engine_form
-from netdsl.training.engines.onnxruntime_training.cuts import cut, join, stops
+from netdsl.training.engines.onnxruntime_training.cuts import cut, join
 from netdsl.training.engines.onnxruntime_training.models import OPSET
 from netdsl.training.engines.onnxruntime_training.process import EngineProcess
 from netdsl.training.engines.onnxruntime_training.support import NATIVE
@@ -43,6 +43,8 @@ LEFT_OUT = {"arithmetic-mod_special_float32", "arithmetic-floor_div_special_floa
 REFUSED = (
     "with a negative step on a symbolic axis",
     "over axes of symbolic size",
+    "from the end to the beginning of a symbolic time axis",
+    "over a symbolic time axis",
     "through dropout",
     "through drop_path",
 )
@@ -144,7 +146,7 @@ def _by_engine(
     process: EngineProcess, form: Graph, names: list[str], arrays: dict[str, NDArrayAny]
 ) -> dict[str, NDArrayAny]:
     used = run_passes(form, (DeadCode(),), RewriteLog())
-    parts = cut(to_proto(used, WeightStore(()), opset=OPSET), stops(used))
+    parts = cut(to_proto(used, WeightStore(()), opset=OPSET), used)
     made = process.ask("gradients", {"model": blob(parts.model.SerializeToString())}, trained=names).blob("model")
     model = join(ModelProto.FromString(made), parts)
     process.ask("begin", device="cpu")

@@ -36,6 +36,28 @@ def test_arrays_and_data_arrive() -> None:
         receive(stream)
 
 
+def test_headers_that_are_kept_are_told_apart() -> None:
+    """A message that differs from an earlier one only in a shape, an element type or a name."""
+    arrays = [
+        {"a": np.zeros((2, 3), np.float32)},
+        {"a": np.zeros((3, 2), np.float32)},
+        {"a": np.zeros((2, 3), np.int32)},
+        {"b": np.zeros((2, 3), np.float32)},
+        {},
+    ]
+    messages = [Message({"call": call}, held) for call in ("run", "set") for held in arrays]
+    messages += [Message({"call": "run", "flag": flag}) for flag in ("1", 1, True, 1.0, None)]
+    for _ in range(2):
+        for message in messages:
+            stream = io.BytesIO()
+            send(stream, message)
+            stream.seek(0)
+            found = receive(stream)
+            assert repr(found.about) == repr(message.about)
+            described = [{n: (a.shape, a.dtype) for n, a in m.arrays.items()} for m in (found, message)]
+            assert described[0] == described[1]
+
+
 @pytest.mark.parametrize(
     "data",
     [

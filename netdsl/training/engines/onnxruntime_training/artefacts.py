@@ -24,9 +24,10 @@ from netdsl.training.engines.onnxruntime_training.cuts import join
 from netdsl.training.engines.onnxruntime_training.engine import check_recipe
 from netdsl.training.engines.onnxruntime_training.environment import INSTALL, find_python
 from netdsl.training.engines.onnxruntime_training.models import EngineModels, Forward
+from netdsl.training.engines.onnxruntime_training.own_optimizer import OwnOptimizer
 from netdsl.training.engines.onnxruntime_training.process import EngineFailure, EngineProcess
 from netdsl.training.engines.onnxruntime_training.wire import blob
-from netdsl.training.freezing import trainable_at
+from netdsl.training.freezing import trained_since
 from netdsl.training.models import LOSS, trainable_names
 
 TRAINING, EVALUATION, OPTIMIZER, CHECKPOINT = (
@@ -44,12 +45,14 @@ def write_artefacts(recipe: Recipe, graph: Graph, weights: Mapping[str, NDArrayA
     Raises DiagnosticError for what the engine or its API cannot do, EnvironmentLack where it is not installed, OSError.
     """
     check_recipe(recipe, graph)
-    _check_optimizer(recipe)
+    _check_accumulation(recipe)
     models = EngineModels(recipe, graph)
-    forward = models.forward(trainable_at(recipe, trainable_names(graph), 0))
+    trained = trained_since(recipe, trainable_names(graph), 0)
+    forward = models.forward(frozenset(trained))
+    own = None if _native(recipe) else OwnOptimizer.of(models, trained, forward)
     process = EngineProcess(find_python("cpu"), f"{INSTALL} makes it anew")
     try:
-        files = _generated(process, models, forward, weights)
+        files = _generated(process, models, forward, weights, own)
     finally:
         process.close()
     files["README.md"] = _readme(recipe, ModelProto.FromString(files[TRAINING])).encode()
@@ -60,46 +63,55 @@ def write_artefacts(recipe: Recipe, graph: Graph, weights: Mapping[str, NDArrayA
     return [folder / name for name in files]
 
 
-def _check_optimizer(recipe: Recipe) -> None:
-    """The API has SGD without momentum or weight decay, and AdamW."""
-    arguments = recipe.optimizer.arguments
-    name = recipe.optimizer.name
+def _native(recipe: Recipe) -> bool:
+    """Whether the API has the optimizer: it has SGD without momentum or weight decay, and AdamW."""
+    arguments, name = recipe.optimizer.arguments, recipe.optimizer.name
     plain = name == "sgd" and not arguments["momentum"] and not arguments["weight_decay"]
-    if plain or name == "adamw" or (name == "adam" and not arguments["weight_decay"]):
+    return plain or name == "adamw" or (name == "adam" and not arguments["weight_decay"])
+
+
+def _check_accumulation(recipe: Recipe) -> None:
+    """The API adds gradients up after the training model, in which other optimizers than its own move on with every
+    batch."""
+    if _native(recipe) or recipe.accumulate == 1:
         return
     place = recipe.place
-    raise DiagnosticError(
-        [
-            error(
-                "engine-lacks-optimizer",
-                f"the API of onnxruntime-training has no {name} with these arguments: it has sgd without momentum and "
-                "weight decay, and adamw",
-                place.span if place else None,
-                path=place.path if place else "",
-                help="netdsl train --engine onnxruntime-training has every optimizer; so has compile --training "
-                "without --engine",
-            )
-        ]
+    name = recipe.optimizer.name
+    message = f"with the API of onnxruntime-training, {name} with these arguments cannot accumulate gradients"
+    help = (
+        "leave out accumulate, or take adamw or sgd without momentum and weight decay; netdsl train --engine "
+        "onnxruntime-training accumulates with every optimizer"
     )
+    span, path = (place.span, place.path) if place else (None, "")
+    raise DiagnosticError([error("engine-lacks-accumulation", message, span, path=path, help=help)])
 
 
 def _generated(
-    process: EngineProcess, models: EngineModels, forward: Forward, weights: Mapping[str, NDArrayAny]
+    process: EngineProcess,
+    models: EngineModels,
+    forward: Forward,
+    weights: Mapping[str, NDArrayAny],
+    own: OwnOptimizer | None,
 ) -> dict[str, bytes]:
     recipe = models.recipe
+    state = own.state if own else {}
+    optimizer = {"name": "sgd"} if own else {"name": recipe.optimizer.name, **recipe.optimizer.arguments}
+    model = _with_weights(forward.parts.model, weights)
+    if own:
+        model = own.declared(model)
     outputs = [o.name for o in forward.graph.outputs if o.name != LOSS]
-    frozen = [n for n in weights if n not in forward.trained]
+    frozen = [n for n in (*weights, *state) if n not in forward.trained]
     with tempfile.TemporaryDirectory() as folder:
         try:
             process.ask(
                 "artefacts",
-                {"model": blob(_with_weights(forward.parts.model, weights).SerializeToString())},
+                {"model": blob(model.SerializeToString())},
                 folder=folder,
                 trained=list(forward.trained),
                 frozen=frozen,
-                outputs=[*outputs, *forward.parts.kept],
-                optimizer={"name": recipe.optimizer.name, **recipe.optimizer.arguments},
-                clip_norm=recipe.clip_norm,
+                outputs=[*outputs, *(NEXT + name for name in state), *forward.parts.kept],
+                optimizer=optimizer,
+                clip_norm=None if own else recipe.clip_norm,
             )
         except EngineFailure as reason:
             message = f"onnxruntime-training cannot make its artefacts: {reason}"
@@ -107,9 +119,14 @@ def _generated(
             raise DiagnosticError([error("engine-failure", message, path=path)]) from None
         made = {name: (Path(folder) / name).read_bytes() for name in (TRAINING, OPTIMIZER, CHECKPOINT)}
     training = _without_unused_seed(join(ModelProto.FromString(made[TRAINING]), forward.parts))
+    if own:
+        training = own.followed(training)
+    evaluation = models.evaluation().proto
+    if own:
+        evaluation = own.fed(evaluation)
     return {
         TRAINING: _readable(training),
-        EVALUATION: _readable(models.evaluation().proto),
+        EVALUATION: _readable(evaluation),
         OPTIMIZER: _readable(ModelProto.FromString(made[OPTIMIZER])),
         CHECKPOINT: made[CHECKPOINT],
     }
@@ -159,7 +176,13 @@ def _readme(recipe: Recipe, training: ModelProto) -> str:
     if moved:
         lines.append(
             f"- After each step copy every output `{NEXT}NAME` into the checkpoint state's parameter `NAME`: they are "
-            "batch norm's running statistics, without which the evaluation is wrong."
+            "batch norm's running statistics, without which the evaluation is wrong, and the state of an optimizer "
+            "that the package does not have."
+        )
+    if not _native(recipe):
+        lines.append(
+            f"- The optimizer is {recipe.optimizer.name}: the training model computes its direction in the place of "
+            f"the gradient, clipped where the recipe says so, and `{OPTIMIZER}` subtracts it times the learning rate."
         )
     if recipe.accumulate > 1:
         lines.append(

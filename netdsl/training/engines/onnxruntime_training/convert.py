@@ -11,10 +11,18 @@ from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ops import gradient_tools as g
 from netdsl.training.engines.onnxruntime_training.forms import FORMS, Form, Refused
 from netdsl.training.engines.onnxruntime_training.operators import StopGradient
+from netdsl.training.engines.onnxruntime_training.recurrent import recurrent, rnn
 from netdsl.training.engines.onnxruntime_training.support import NATIVE
 from netdsl.training.engines.onnxruntime_training.transposed import conv, conv_transpose
 
-ALL_FORMS: dict[str, Form] = {**FORMS, "conv": conv, "conv_transpose": conv_transpose}
+ALL_FORMS: dict[str, Form] = {
+    **FORMS,
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "gru": recurrent,
+    "lstm": recurrent,
+    "rnn": rnn,
+}
 
 
 class _Context:

@@ -1,4 +1,5 @@
-"""Models cut at stopped gradients: before differentiation each becomes an input, afterwards it is computed again."""
+"""What a model is only while it is differentiated: cut at stopped gradients, each of which becomes an input and is
+computed again afterwards; with products in the place of Relu."""
 
 from __future__ import annotations
 
@@ -9,21 +10,23 @@ from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from netdsl.ir.graph import Graph
 from netdsl.onnx.lower import value_info
-from netdsl.training.engines.onnxruntime_training.operators import StopGradient
+from netdsl.training.engines.onnxruntime_training.operators import MaskedRelu, StopGradient
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A model without the nodes that stop gradients. `kept` are outputs that it has only so that they stay."""
+    """A model without the nodes that stop gradients. `kept` are outputs that it has only so that they stay;
+    `rectified` are the results of products that stand for Relu."""
 
     model: ModelProto
     joints: tuple[NodeProto, ...]
     kept: tuple[str, ...]
+    rectified: frozenset[str]
 
 
-def cut(model: ModelProto, stopped: Sequence[ValueInfoProto]) -> Cut:
-    """Makes each value of `stopped`, which an Identity computes, an input."""
-    graph, wanted = model.graph, {info.name: info for info in stopped}
+def cut(model: ModelProto, source: Graph) -> Cut:
+    """Cuts the model of a graph."""
+    graph, wanted = model.graph, {info.name: info for info in stops(source)}
     joints = tuple(n for n in graph.node if n.output[0] in wanted)
     result = ModelProto()
     result.CopyFrom(model)
@@ -37,7 +40,8 @@ def cut(model: ModelProto, stopped: Sequence[ValueInfoProto]) -> Cut:
     infos = {i.name: i for i in graph.value_info}
     kept = tuple(dict.fromkeys(n.input[0] for n in joints if n.input[0] not in outer and n.input[0] not in wanted))
     body.output.extend(infos[name] for name in kept)
-    return Cut(result, joints, kept)
+    rectified = frozenset(n.output.name for n in source.nodes if n.op.name == MaskedRelu.name)
+    return Cut(result, joints, kept, rectified)
 
 
 def join(model: ModelProto, parts: Cut) -> ModelProto:
@@ -48,11 +52,18 @@ def join(model: ModelProto, parts: Cut) -> ModelProto:
     body = result.graph
     inputs = [i for i in model.graph.input if i.name not in made]
     outputs = [o for o in model.graph.output if o.name not in kept]
-    nodes = ordered([*model.graph.node, *parts.joints])
+    nodes = ordered([*(_exact(n, parts.rectified) for n in model.graph.node), *parts.joints])
     for field, items in ((body.input, inputs), (body.output, outputs), (body.node, nodes)):
         del field[:]
         field.extend(items)
     return result
+
+
+def _exact(node: NodeProto, rectified: frozenset[str]) -> NodeProto:
+    """Relu, if the node is a product that stands for it."""
+    if node.op_type != "Mul" or node.output[0] not in rectified:
+        return node
+    return NodeProto(op_type="Relu", name=node.name, input=node.input[:1], output=node.output)
 
 
 def ordered(nodes: Sequence[NodeProto]) -> list[NodeProto]:

@@ -21,15 +21,19 @@ from netdsl.ir.types import DType, NDArrayAny
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.activation import Clip, HardSigmoid, Relu
 from netdsl.ops.along import TakeAlong
+from netdsl.ops.attention import Attention
 from netdsl.ops.axis_matrix import transposed_along
 from netdsl.ops.batch_norm import BatchNorm, spread
 from netdsl.ops.batch_statistics import BatchNormTraining
 from netdsl.ops.dense import MatMul
+from netdsl.ops.einsum import Einsum, contraction
+from netdsl.ops.einsum_equation import Equation
 from netdsl.ops.gather import Gather
 from netdsl.ops.global_pooling import AdaptiveAvgMatrix, AdaptiveAvgPool
 from netdsl.ops.group_norm import GroupNorm, InstanceNorm, LocalResponseNorm
 from netdsl.ops.indexing import Slice
 from netdsl.ops.joining import Split
+from netdsl.ops.masked_softmax import MaskedSoftmax
 from netdsl.ops.nll import SoftmaxNll
 from netdsl.ops.normalisation import LayerNorm
 from netdsl.ops.padding import Pad
@@ -37,13 +41,16 @@ from netdsl.ops.pooling import AvgPool, AvgPoolMatrix, MaxPool
 from netdsl.ops.rearrange import PixelShuffle, SpaceToDepth
 from netdsl.ops.reduction import CumSum
 from netdsl.ops.resize import Resize, ResizeMatrix
+from netdsl.ops.roi import RoiAlign, RoiPool
 from netdsl.ops.selection import Where
-from netdsl.ops.smooth import LogSoftmax
+from netdsl.ops.smooth import LogSoftmax, Softmax
 from netdsl.ops.unary import Sqrt
 from netdsl.ops.unpooling import MaxPoolIndices
-from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, StopGradient
+from netdsl.training.engines.onnxruntime_training.operators import EngineBatchNorm, MaskedRelu, StopGradient
 
 Form = Callable[[GradientContext, Node], tuple[Value, ...]]
+#: the score of a position that is barred: finite, so that a row without any other has no NaN
+_BARRED = -1e30
 _P = TypeVar("_P", bound=Primitive)
 
 
@@ -118,9 +125,8 @@ def _hard_swish(cx: GradientContext, node: Node) -> tuple[Value, ...]:
 
 
 def _relu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
-    """As a product with a mask: the engine's own gradient takes several times as long (but -inf becomes NaN)."""
     (x,) = node.inputs
-    return (g.mul(cx, x, g.mask(cx, ">", x, 0.0)),)
+    return (cx.emit(MaskedRelu(), x, g.mask(cx, ">", x, 0.0)),)
 
 
 def _prelu(cx: GradientContext, node: Node) -> tuple[Value, ...]:
@@ -315,6 +321,34 @@ def _space_to_depth(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return (g.reshape(cx, g.transpose(cx, cut, (0, 1, 3, 5, 2, 4)), after),)
 
 
+# Attention ---------------------------------------------------------------------------------------------------------
+
+
+def _masked_softmax(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    scores, allowed = node.inputs
+    barred = g.expand_to(cx, cx.constant(_BARRED, scores.dtype), scores.shape)
+    shares = cx.emit(Softmax(scores.rank - 1), g.where(cx, allowed, scores, barred))
+    return (g.mul(cx, shares, g.cast(cx, allowed, scores.dtype)),)
+
+
+class _Formed(_All):
+    """A context in which a masked softmax is emitted in its form."""
+
+    def __init__(self, cx: GradientContext) -> None:
+        super().__init__(cx)
+        self._cx = cx
+        self.emit = self._emit
+
+    def _emit(self, op: Primitive, *inputs: Value) -> Value:
+        if isinstance(op, MaskedSoftmax):
+            return _masked_softmax(self._cx, Node(op, inputs, (), op.name))[0]
+        return self._cx.emit(op, *inputs)
+
+
+def _attention(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    return (_op(node, Attention).formula(_Formed(cx), *node.inputs),)
+
+
 # Others ------------------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +360,32 @@ def _matmul(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     left = g.unsqueeze(cx, a, (0,)) if a.rank == 1 else a
     right = g.unsqueeze(cx, b, (1,)) if b.rank == 1 else b
     return (g.reshape(cx, cx.emit(MatMul(), left, right), node.output.shape),)
+
+
+def _einsum(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    return (contraction(cx, Equation.of(_op(node, Einsum).equation), node.inputs),)
+
+
+def _roi_align(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """As the product with what the bins take of rows and columns, of each box's own copy of its picture."""
+    x, boxes, indices = node.inputs
+    op = _op(node, RoiAlign)
+    rows, columns = (cx.emit(op.matrix(axis, x.shape[2 + axis]), boxes) for axis in (0, 1))
+    pictures = cx.emit(Gather(0), x, indices)
+    down = cx.emit(MatMul(), g.unsqueeze(cx, rows, (1,)), pictures)
+    turned = g.unsqueeze(cx, g.transpose(cx, columns, (0, 2, 1)), (1,))
+    return (cx.emit(MatMul(), down, turned),)
+
+
+def _roi_pool(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """The largest values picked at their positions; 0 where a bin has none."""
+    x, boxes, indices = node.inputs
+    places = cx.emit(_op(node, RoiPool).positions(), stop(cx, x), boxes, indices)
+    lines = g.reshape(cx, g.transpose(cx, x, (0, 2, 3, 1)), (product((x.shape[0], *x.shape[2:])), x.shape[1]))
+    flat = g.reshape(cx, places, (product(places.shape[:-1]), x.shape[1]))
+    found = cx.emit(TakeAlong(0), lines, g.where(cx, g.compare(cx, ">=", flat, 0), flat, 0))
+    values = g.mul(cx, found, g.mask(cx, ">=", flat, 0, x.dtype))
+    return (g.transpose(cx, g.reshape(cx, values, places.shape), (0, 3, 1, 2)),)
 
 
 def _where(cx: GradientContext, node: Node) -> tuple[Value, ...]:
@@ -344,16 +404,19 @@ def _softmax_nll(cx: GradientContext, node: Node) -> tuple[Value, ...]:
 
 FORMS: Mapping[str, Form] = {
     "adaptive_avg_pool": _adaptive_avg_pool,
+    "attention": _attention,
     "avg_pool": _avg_pool,
     "batch_norm": _batch_norm,
     "batch_norm_training": _batch_norm_training,
     "cumsum": _cumsum,
+    "einsum": _einsum,
     "group_norm": _grouped,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
     "instance_norm": _grouped,
     "layer_norm": _layer_norm,
     "local_response_norm": _local_response_norm,
+    "masked_softmax": _masked_softmax,
     "matmul": _matmul,
     "max_pool": _max_pool,
     "max_pool_indices": _max_pool,
@@ -362,6 +425,8 @@ FORMS: Mapping[str, Form] = {
     "prelu": _prelu,
     "relu": _relu,
     "resize": _resize,
+    "roi_align": _roi_align,
+    "roi_pool": _roi_pool,
     "slice": _slice,
     "softmax_nll": _softmax_nll,
     "space_to_depth": _space_to_depth,

@@ -6,13 +6,13 @@ netdsl appends its own update, which so may be any optimizer, with clipping, acc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
 from netdsl.autodiff.extend import Extension
-from netdsl.autodiff.step import GRADIENT, NEXT, SEED, SHARE, Phase, StepGraph, build_update
+from netdsl.autodiff.step import GRADIENT, NEXT, SEED, SHARE, Phase, StepGraph, build_directions, build_update
 from netdsl.autodiff.training_mode import to_training
 from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.graph import Graph, Output, Value
@@ -22,7 +22,7 @@ from netdsl.passes.dead_code import DeadCode
 from netdsl.passes.log import RewriteLog
 from netdsl.passes.pipelines import TRAINING, run_passes
 from netdsl.training.engines.onnxruntime_training.convert import engine_form
-from netdsl.training.engines.onnxruntime_training.cuts import Cut, cut, join, stops
+from netdsl.training.engines.onnxruntime_training.cuts import Cut, cut, join
 from netdsl.training.engines.onnxruntime_training.operators import StopGradient
 from netdsl.training.engines.onnxruntime_training.process import EngineFailure
 from netdsl.training.models import LOSS, RecipeModels, StepModel
@@ -30,6 +30,8 @@ from netdsl.weights import WeightStore
 
 #: the oldest that netdsl writes: its operators are those for which the engine has most gradients
 OPSET = 17
+#: what the engine differentiates in the form in which it runs, while netdsl has another one for training
+ITS_OWN = frozenset({"gru", "lstm", "rnn"})
 _UPDATE = "update/"  # begins the names of what the update computes
 
 Differentiate = Callable[[bytes, Sequence[str]], bytes]
@@ -51,11 +53,10 @@ class EngineModels(RecipeModels):
 
     differentiate: Differentiate = lambda model, trained: model
 
-    def step(self, trainable: Iterable[str], phase: Phase = "only") -> StepModel:
-        names = frozenset(trainable)
-        forward = self.forward(names)
+    def step(self, trained: Mapping[str, int], phase: Phase = "only") -> StepModel:
+        forward = self.forward(frozenset(trained))
         gradients = self._differentiated(forward)
-        made = build_update(self.graph, self.options(names, phase), forward.trained)
+        made = build_update(self.graph, self.options(trained, phase), forward.trained)
         update = run_passes(made.graph, TRAINING, RewriteLog())
         tail = to_proto(update, WeightStore(()), opset=OPSET, target=self.target)
         proto = _merged(join(gradients, forward.parts), tail)
@@ -65,12 +66,19 @@ class EngineModels(RecipeModels):
         step = StepGraph(whole, tuple(v.name for v in self.graph.inputs), made.state, self.results)
         return StepModel(step, whole, proto)
 
+    def directions(self, trained: Mapping[str, int], differentiable: Sequence[str]) -> tuple[ModelProto, StepGraph]:
+        """What an optimizer of the package's own, plain gradient descent, is to be given: see `build_directions`."""
+        made = build_directions(self.graph, self.options(trained), differentiable)
+        tail = run_passes(made.graph, TRAINING, RewriteLog())
+        return to_proto(tail, WeightStore(()), opset=OPSET, target=self.target), made
+
     def forward(self, trained: frozenset[str], opset: int = OPSET) -> Forward:
         """Raises DiagnosticError for what the engine cannot do."""
         extension = Extension(self.graph)
         seed = Value(extension.names.take(SEED), TensorType(DType.int64, ()))
         parameters = [p for p in self.graph.parameters if p.name in trained]
-        form = to_training(extension, self.graph.nodes, seed, frozenset(p.value for p in parameters))
+        values = frozenset(p.value for p in parameters)
+        form = to_training(extension, self.graph.nodes, seed, values, keep=ITS_OWN)
         outputs = [Output(o.name, form.values.get(o.value, o.value)) for o in self.graph.outputs]
         outputs = [o for o in outputs if o.name in self.results]
         outputs += [
@@ -82,7 +90,7 @@ class EngineModels(RecipeModels):
         )
         graph = run_passes(engine_form(plain, trained), (DeadCode(),), RewriteLog())
         proto = to_proto(graph, WeightStore(()), opset=opset, target=self.target)
-        return Forward(graph, cut(proto, stops(graph)), _reached(graph, trained))
+        return Forward(graph, cut(proto, graph), _reached(graph, trained))
 
     def _differentiated(self, forward: Forward) -> ModelProto:
         if not forward.trained:
@@ -116,7 +124,20 @@ def _reached(graph: Graph, trained: frozenset[str]) -> tuple[str, ...]:
 
 
 def _merged(gradients: ModelProto, update: ModelProto) -> ModelProto:
-    """The model of the gradients followed by that of the update, which reads them."""
+    """The model of the gradients followed by that of the update, which reads them; the gradients are no outputs."""
+    result = followed(gradients, update)
+    body, tail = result.graph, update.graph
+    own = {f"{i.name.removeprefix(GRADIENT)}_grad" for i in tail.input if i.name.startswith(GRADIENT)}
+    known = {i.name for i in body.input}
+    body.input.extend(i for i in tail.input if not i.name.startswith(GRADIENT) and i.name not in known)
+    kept = [o for o in gradients.graph.output if o.name not in own]
+    del body.output[:]
+    body.output.extend([*kept, *tail.output])
+    return result
+
+
+def followed(gradients: ModelProto, update: ModelProto) -> ModelProto:
+    """The model of the gradients with the nodes of the update, which read them; inputs and outputs stay."""
     result = ModelProto()
     result.CopyFrom(gradients)
     body, tail = result.graph, update.graph
@@ -135,9 +156,4 @@ def _merged(gradients: ModelProto, update: ModelProto) -> ModelProto:
     for tensor in tail.initializer:
         body.initializer.add().CopyFrom(tensor)
         body.initializer[-1].name = name(tensor.name)
-    known = {i.name for i in body.input}
-    body.input.extend(i for i in tail.input if i.name not in renamed and i.name not in known)
-    kept = [o for o in gradients.graph.output if o.name not in set(renamed.values())]
-    del body.output[:]
-    body.output.extend([*kept, *tail.output])
     return result

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from netdsl.ir.graph import Node
 from netdsl.ir.opdef import Emitter, Primitive
 from netdsl.ir.types import NDArrayAny, TensorType
@@ -54,6 +56,26 @@ class EngineBatchNorm(Primitive):
 
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> tuple[str, ...]:
         return cx.emit_all("BatchNormalization", 3, *inputs, epsilon=self.epsilon, momentum=0.0, training_mode=1)
+
+
+@dataclass(frozen=True)
+class MaskedRelu(Primitive):
+    """`relu` as the product of `x` with the mask of its positive elements, whose gradient the engine computes several
+    times as fast as that of ONNX Relu. Once it is differentiated, Relu takes the product's place: of -inf that is 0,
+    where the product is NaN."""
+
+    name: ClassVar[str] = "masked_relu"
+    family: ClassVar[str] = "internal"
+    reference: ClassVar[str] = "ONNX Mul"
+
+    def infer(self, x: TensorType, mask: TensorType) -> TensorType:
+        return x
+
+    def evaluate(self, x: NDArrayAny, mask: NDArrayAny) -> NDArrayAny:
+        return np.where(mask != 0, x, np.zeros((), x.dtype))
+
+    def lower(self, cx: Emitter, node: Node, x: str, mask: str) -> str:
+        return cx.emit("Mul", x, mask)
 
 
 @dataclass(frozen=True)

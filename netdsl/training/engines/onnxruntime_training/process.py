@@ -25,7 +25,7 @@ _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 _PIPE = 1 << 20  # bytes
 _GRACE = 5.0  # seconds that the process has to end by itself
 _SAID = 400  # characters of what it wrote last that a message shows
-GOES_ON = "an earlier checkpoint is whole: the same command with --resume goes on from it"
+GOES_ON = "what was saved before is whole: the same command with --resume goes on from it"
 
 
 class EngineFailure(Exception):

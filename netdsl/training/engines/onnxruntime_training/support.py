@@ -17,6 +17,7 @@ NATIVE = frozenset(
         "cos",
         "dense",
         "div",
+        "embedding",
         "engine_batch_norm",
         "engine_conv",
         "erf",

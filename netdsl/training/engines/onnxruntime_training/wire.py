@@ -19,6 +19,11 @@ from netdsl.ir.types import NDArrayAny
 _LENGTH = struct.Struct("<Q")
 _LARGEST_HEADER = 1 << 30  # bytes; more is no header but something that was printed into the pipe
 _DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
+_KEPT = 1024  # headers, and bytes of one
+
+Listed = tuple[tuple[str, Any, tuple[int, ...]], ...]  # names, element types and shapes of arrays
+_HEADERS: dict[Any, bytes] = {}
+_MESSAGES: dict[bytes, tuple[Mapping[str, Any], Listed]] = {}
 
 
 class Closed(Exception):
@@ -44,17 +49,35 @@ def blob(data: bytes) -> NDArrayAny:
 
 def send(stream: BinaryIO, message: Message) -> None:
     """Raises Closed where nobody reads any more."""
-    arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
-    listed = [[name, array.dtype.name, list(array.shape)] for name, array in arrays.items()]
-    header = json.dumps({"about": message.about, "arrays": listed}).encode()
+    arrays = [np.asarray(array, order="C") for array in message.arrays.values()]
+    listed = zip(message.arrays, arrays, strict=True)
+    header = _header(message.about, tuple((name, array.dtype, array.shape) for name, array in listed))
     try:
-        stream.write(_LENGTH.pack(len(header)) + header)
-        for array in arrays.values():
+        stream.write(header)
+        for array in arrays:
             if array.size:
                 stream.write(array.reshape(-1).view(np.uint8).data)
         stream.flush()
     except (OSError, ValueError):  # ValueError: the stream was closed at this end
         raise Closed from None
+
+
+def _header(about: Mapping[str, Any], listed: Listed) -> bytes:
+    """The header with its length. Those about texts alone are kept: each training step sends the same ones."""
+    if not all(type(value) is str for value in about.values()):
+        return _encoded(about, listed)
+    key = (*about.items(), *listed)
+    found = _HEADERS.get(key)
+    if found is None:
+        _room(_HEADERS)
+        found = _HEADERS[key] = _encoded(about, listed)
+    return found
+
+
+def _encoded(about: Mapping[str, Any], listed: Listed) -> bytes:
+    arrays = [[name, dtype.name, list(shape)] for name, dtype, shape in listed]
+    header = json.dumps({"about": about, "arrays": arrays}).encode()
+    return _LENGTH.pack(len(header)) + header
 
 
 def receive(stream: BinaryIO) -> Message:
@@ -63,15 +86,31 @@ def receive(stream: BinaryIO) -> Message:
     if length > _LARGEST_HEADER:
         raise Closed
     try:
-        header = json.loads(bytes(_exactly(stream, length)))
-        arrays = {name: _array(stream, dtype, shape) for name, dtype, shape in header["arrays"]}
-        return Message(header["about"], arrays)
+        about, listed = _decoded(bytes(_exactly(stream, length)))
+        return Message(about, {name: _array(stream, dtype, shape) for name, dtype, shape in listed})
     except (ValueError, KeyError, TypeError):
         raise Closed from None
 
 
-def _array(stream: BinaryIO, dtype: str, shape: list[int]) -> NDArrayAny:
-    array: NDArrayAny = np.empty(shape, _DTYPES.get(dtype) or np.dtype(dtype))
+def _decoded(header: bytes) -> tuple[Mapping[str, Any], Listed]:
+    found = _MESSAGES.get(header)
+    if found is None:
+        read = json.loads(header)
+        listed = tuple((name, _DTYPES.get(dtype) or np.dtype(dtype), tuple(s)) for name, dtype, s in read["arrays"])
+        found = read["about"], listed
+        if len(header) <= _KEPT:
+            _room(_MESSAGES)
+            _MESSAGES[header] = found
+    return found
+
+
+def _room(cache: dict[Any, Any]) -> None:
+    if len(cache) >= _KEPT:
+        cache.clear()
+
+
+def _array(stream: BinaryIO, dtype: Any, shape: tuple[int, ...]) -> NDArrayAny:
+    array: NDArrayAny = np.empty(shape, dtype)
     if array.size:
         _fill(stream, memoryview(array.reshape(-1).view(np.uint8).data))
     return array
