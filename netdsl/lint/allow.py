@@ -17,7 +17,7 @@ from netdsl.lint.rule import Rule
 from netdsl.source import Span
 from netdsl.syntax import tree
 
-_DIRECTIVE = re.compile(r"#\s*netdsl\s*:\s*(?P<word>[\w-]*)(?P<names>[^(]*)")  # a remark may follow in parentheses
+_DIRECTIVE = re.compile(r"#\s*netdsl\s*:\s*(?P<word>[\w-]*)(?P<names>[^(#:]*)")  # a remark may follow
 _T = TypeVar("_T")
 _Node = TypeVar("_Node", bound=tree.Node)
 _NAME = re.compile(r"[^\s,]+")
@@ -145,7 +145,7 @@ def unknown(file: tree.File, known: Container[str], names: Sequence[str]) -> Ite
         if match["word"] != "allow":
             yield UNKNOWN.warn("this comment is not understood", comment.span, help="write # netdsl: allow NAME")
             continue
-        if not match["names"].strip():
+        if not _NAME.search(match["names"]):
             message = "this comment does not say which warning it allows"
             yield UNKNOWN.warn(message, comment.span, help="write # netdsl: allow NAME")
         for name, span in _names(comment, match):
