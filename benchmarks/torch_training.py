@@ -113,6 +113,22 @@ def gru_generator(p: Weights, ids: torch.Tensor, **unused: Any) -> torch.Tensor:
     return text(p, ids, "gru", 1)
 
 
+def gpt(p: Weights, ids: torch.Tensor, **unused: Any) -> torch.Tensor:
+    """Blocks as `torch.nn.TransformerEncoderLayer` has them, norms first, with PyTorch's own attention."""
+    x = F.embedding(ids, p["embed.weight"]) + p["position.positions"]
+    for number in (1, 2):
+        path = f"{numbered('block', number)}.layer"
+        y = F.layer_norm(x, x.shape[-1:], p[f"{path}.norm1.weight"], p[f"{path}.norm1.bias"])
+        y = F.linear(y, p[f"{path}.self_attn.in_proj_weight"], p[f"{path}.self_attn.in_proj_bias"])
+        q, k, v = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in y.chunk(3, -1))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        x = x + dense(p, f"{path}.self_attn.out_proj", y)
+        y = F.layer_norm(x, x.shape[-1:], p[f"{path}.norm2.weight"], p[f"{path}.norm2.bias"])
+        x = x + dense(p, f"{path}.linear2", F.gelu(dense(p, f"{path}.linear1", y)))
+    x = F.layer_norm(x, x.shape[-1:], p["norm.weight"], p["norm.bias"])
+    return dense(p, "head", x.flatten(0, 1))
+
+
 def small(p: Weights, x: torch.Tensor, **unused: Any) -> torch.Tensor:
     x = F.max_pool2d(conv(p, "c1", x, padding=1).relu(), 2)
     return dense(p, "head", conv(p, "c2", x).tanh().flatten(1))
@@ -125,6 +141,7 @@ FORWARD: dict[str, Callable[..., torch.Tensor]] = {
     "unet": unet,
     "char_lstm": char_lstm,
     "gru_generator": gru_generator,
+    "gpt": gpt,
 }
 
 

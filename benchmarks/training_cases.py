@@ -38,6 +38,7 @@ NETWORKS = {
     "U-Net 64x64": Network("unet", batch=4, timed=4),
     "char LSTM": Network("char_lstm", timed=20, rate=0.05, ids=96),
     "GRU generator": Network("gru_generator", timed=20, rate=0.05, ids=96),
+    "GPT": Network("gpt", batch=16, timed=60, rate=0.01, ids=96),
 }
 
 #: Optimizers by a name of the case: the language's name, its arguments, and the rate for the parity table.

@@ -58,7 +58,7 @@ def step_of(made: ElaboratedRecipe, spec: OptimizerSpec | None = None, **options
 
 def lowered(step: StepGraph, threads: int = 1) -> tuple[Graph, ModelProto]:
     graph = run_passes(step.graph, TRAINING, RewriteLog())
-    return graph, to_proto(graph, WeightStore(()), target=Target("cpu", threads))
+    return graph, to_proto(graph, WeightStore(()), target=Target("cpu", threads, certain=True))
 
 
 def init(name: str, file: str, seed: int = 0) -> dict[str, Any]:
@@ -139,7 +139,9 @@ def gradients(name: str, file: str, out: str) -> dict[str, Any]:
     settings = {} if name.startswith("loss:") or network_of(name).ids else {"activation": "silu"}
     step = step_of(recipe_of(name, **settings), phase="first")
     _, model = lowered(step)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # what the model was made for
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     inputs = {**arrays, **inputs_of(arrays, 0.0), "gradient_share": np.asarray(1, np.float32)}
     names = [o.name for o in session.get_outputs() if "accumulated/" in o.name]
     found = session.run(names, {i.name: inputs[i.name] for i in session.get_inputs()})

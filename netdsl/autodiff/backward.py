@@ -78,15 +78,27 @@ def _rule(cx: Gradients, node: Node, grads: Sequence[Value | None]) -> Sequence[
     try:
         return node.op.gradient(cx, node, *grads)
     except NotDifferentiable:
-        span = node.place.span if node.place else None
-        raise DiagnosticError(
-            [
-                error(
-                    "not-differentiable",
-                    f"{node.op.title} has no gradient, but the loss depends on trained parameters through {node.path}",
-                    span,
-                    path=node.place.path if node.place else "",
-                    help="keep it out of the loss, or freeze the layers before it",
-                )
-            ]
-        ) from None
+        how = f"but the loss depends on trained parameters through {node.path}"
+        raise _no_gradient(node, how, "keep it out of the loss, or freeze the layers before it") from None
+
+
+def _no_gradient(node: Node, how: str, help: str) -> DiagnosticError:
+    place = node.place
+    message = f"{node.op.title} has no gradient, {how}"
+    span, path = (place.span, place.path) if place else (None, "")
+    return DiagnosticError([error("not-differentiable", message, span, path=path, help=help)])
+
+
+def require_gradient(nodes: Sequence[Node], loss: Value, sources: Iterable[Value]) -> None:
+    """For a loss of which no source has a gradient: raises DiagnosticError at the first operator that ends the way from
+    a source to the loss, if there is one (its results are integers: which element is the largest, which boxes stay)."""
+    dependent, needed = dependents(nodes, sources), {loss}
+    ends: Node | None = None
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            if any(v in dependent for v in node.inputs) and dependent.isdisjoint(node.outputs):
+                ends = node
+    if ends is not None:
+        how = f"and the loss depends on trained parameters only through {ends.path}"
+        raise _no_gradient(ends, how, "add a term to the loss that depends on what it chooses from")

@@ -23,7 +23,7 @@ NORMALISATION = frozenset({"normalisation"})
 #: Where 16 bits lose too much: sums of many terms, and functions that stretch their argument.
 WIDE = frozenset(
     {
-        *("softmax", "masked_softmax", "log_softmax", "softmax_nll", "onnx", "add_rows", "embedding"),
+        *("softmax", "log_softmax", "softmax_nll", "onnx", "add_rows", "embedding"),
         *("exp", "log", "pow", "rsqrt", "erf", "softplus"),
         *("mean", "sum", "prod", "variance", "norm", "cumsum"),
     }

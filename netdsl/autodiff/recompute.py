@@ -8,7 +8,7 @@ nodes twice would else merge them, or run the second ones early: both would keep
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from math import isqrt
 from typing import Literal
@@ -23,7 +23,7 @@ from netdsl.ops.ordering import After
 Choice = tuple[str, ...] | Literal["auto"]
 
 CHEAP = frozenset({"activation", "arithmetic", "comparison", "normalisation", "regularisation", "selection", "shape"})
-CHEAP_INTERNAL = frozenset({"batch_norm_training", "uniform_random"})
+CHEAP_INTERNAL = frozenset({"batch_norm_training", "layer_norm_training", "uniform_random"})
 CLOSURE = 12  # nodes that "auto" computes again, at most, to get one value back
 USUAL_SIZE = 32  # stands for a symbol where sizes are compared
 SMALL = 256  # what is this many times smaller than the largest activation is not worth a second computation
@@ -149,8 +149,9 @@ def _checkpoints(nodes: Sequence[Node], chosen: set[Node], dropped: set[Value]) 
 
 def _size(value: Value) -> int:
     """Bytes, each symbol taken as a usual size."""
-    symbols: Mapping[str, int] = dict.fromkeys(
-        (name for dim in value.shape if isinstance(dim, Expr) for name in dim.symbols), USUAL_SIZE
-    )
-    total: Dim = value.type.bytes
-    return evaluate(total, dict(symbols))
+    return usual_size(value.type.bytes)
+
+
+def usual_size(dim: Dim) -> int:
+    """A dimension, each symbol taken as a usual size."""
+    return evaluate(dim, dict.fromkeys(dim.symbols, USUAL_SIZE) if isinstance(dim, Expr) else {})

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from netdsl.autodiff.algebra import Algebra
-from netdsl.autodiff.backward import backward
+from netdsl.autodiff.backward import backward, require_gradient
 from netdsl.autodiff.extend import Extension
 from netdsl.autodiff.optimizers import OPTIMIZERS, Direction, Update
 from netdsl.autodiff.precision import to_mixed
 from netdsl.autodiff.recompute import Choice, Recomputation, dropped_values
 from netdsl.autodiff.scaling import LossScale
 from netdsl.autodiff.training_mode import TrainingForm, to_training
+from netdsl.autodiff.vocabulary import project_vocabularies
 from netdsl.ir.graph import Graph, Output, Parameter, Value
 from netdsl.ir.initializer import ZEROS, Initializer
 from netdsl.ir.recipe import Precision
@@ -127,6 +128,7 @@ def build_step(graph: Graph, options: StepOptions, results: Sequence[str]) -> St
     step = _Step(graph, options, Extension(graph))
     trained = [p for p in graph.parameters if p.name in options.trainable]
     form = to_training(step.extension, graph.nodes, step.seed, frozenset(p.value for p in trained))
+    project_vocabularies(step.extension)
     kept = {o.name: form.values.get(o.value, o.value) for o in graph.outputs if o.name in results}
     gradients = _gradients(step, kept["loss"], trained)
     share = step.scalar(SHARE, SCALAR) if options.phase != "only" else None
@@ -184,13 +186,16 @@ def build_directions(graph: Graph, options: StepOptions, differentiable: Collect
 
 def _gradients(step: _Step, loss: Value, trained: Sequence[Parameter]) -> dict[str, Value]:
     """The gradient of each trained parameter that the loss depends on, by name; times the loss scale, if there is
-    one."""
+    one. Raises DiagnosticError where an operator without a gradient keeps it from all of them."""
     forward = list(step.extension.nodes)
     step.extension.at("loss", None)
     seed = step.scale.seed(loss.dtype) if step.scale else step.extension.constant(1.0, loss.dtype)
     dropped = dropped_values(forward, step.options.recompute)
     stand_in = Recomputation(step.extension, forward, dropped).stand_in if dropped else None
-    by_value = backward(step.extension, forward, {loss: seed}, [p.value for p in trained], stand_in)
+    sources = [p.value for p in trained]
+    by_value = backward(step.extension, forward, {loss: seed}, sources, stand_in)
+    if not by_value:
+        require_gradient(forward, loss, sources)
     return {p.name: by_value[p.value] for p in trained if p.value in by_value}
 
 

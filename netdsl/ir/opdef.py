@@ -116,10 +116,17 @@ class LayerContext(Protocol):
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a model is made for, where an operator has several ONNX forms: the kind of device and, on a CPU, how many
-    threads ONNX Runtime will have."""
+    threads ONNX Runtime will have. `certain`: it is netdsl that starts them; else any number may be there after all."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
+    certain: bool = False
+
+    @property
+    def adds_in_order(self) -> bool:
+        """Whether ONNX Runtime's ScatterND adds what falls on one place without losing any of it: its CPU form shares
+        the updates among the threads, which overwrite each other's sums; CUDA's adds atomically."""
+        return self.device == "cuda" or (self.certain and self.threads == 1)
 
 
 class Emitter(Protocol):
@@ -298,9 +305,10 @@ def same_dtype(op: str, *inputs: TensorType) -> DType:
     """The inputs' common element type. Raises ShapeError where they differ."""
     for other in inputs[1:]:
         if other.dtype is not inputs[0].dtype:
+            to = max((inputs[0].dtype, other.dtype), key=lambda dtype: (dtype.is_float, dtype is not DType.bool))
             raise ShapeError(
                 f"{op}: element types {inputs[0].dtype} and {other.dtype} do not mix",
-                help=f"convert one of them: cast(x, {inputs[0].dtype})",
+                help=f"convert one of them: cast(x, {to})",
             )
     return inputs[0].dtype
 

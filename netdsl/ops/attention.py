@@ -191,7 +191,7 @@ class Attention(Primitive):
             shares = cx.emit("Cast", shares, to=cx.onnx_type(dtype))
         y = cx.emit("Transpose", cx.emit("MatMul", shares, values), perm=[0, 2, 1, 3])
         whole = (*types[0].shape[:2], types[2].shape[2])
-        return emit_reshape(cx, y, (*types[0].shape[:2], self.heads, 0), whole)
+        return emit_reshape(cx, y, (*types[0].shape[:2], *self._split(types[2])[2:]), whole)
 
     def _emit_shares(self, cx: Emitter, dtype: DType, types: Sequence[TensorType], scores: str, mask: str) -> str:
         allowed = emit_causal_mask(cx, types[0].shape[1], types[1].shape[1]) if self.causal else ""
@@ -233,9 +233,10 @@ class Attention(Primitive):
         """The attention in operators that have gradients; `drop` is applied to the shares."""
         queries, keys, values = (
             g.transpose(cx, g.reshape(cx, x, self._split(x.type)), perm)
-            for x, perm in ((g.mul(cx, q, self._scale(q.type)), (0, 2, 1, 3)), (k, (0, 2, 3, 1)), (v, (0, 2, 1, 3)))
+            for x, perm in ((q, (0, 2, 1, 3)), (k, (0, 2, 3, 1)), (v, (0, 2, 1, 3)))
         )
-        shares = self._shares(cx, cx.emit(MatMul(), queries, keys), *mask)
+        scaled = g.mul(cx, queries, self._scale(q.type))
+        shares = self._shares(cx, cx.emit(MatMul(), scaled, keys), *mask)
         y = cx.emit(MatMul(), drop(shares), values)
         return g.reshape(cx, g.transpose(cx, y, (0, 2, 1, 3)), (*q.shape[:2], v.shape[2]))
 

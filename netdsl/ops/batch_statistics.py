@@ -31,8 +31,8 @@ class _Trained(Primitive):
 
 def _emit_affine(cx: Emitter, x: TensorType, name: str, scale: str = "", shift: str = "", mean: str = "") -> str:
     """`scale * (x - mean) + shift` for each channel; what is absent changes nothing. ONNX Runtime's CPU kernel of
-    BatchNormalization does this in one pass, and on one thread, where several share a product."""
-    if cx.target.device == "cpu" and (shift or mean or cx.target.threads == 1):
+    BatchNormalization does this in one pass, and faster than it broadcasts."""
+    if cx.target.device == "cpu":
         zeros, ones = (cx.array(np.full(input_channels("batch_norm", x), v, x.dtype.numpy)) for v in (0, 1))
         operands = scale or ones, shift or zeros, mean or zeros, ones
         return cx.emit("BatchNormalization", name, *operands, epsilon=0.0)
@@ -65,19 +65,19 @@ def _emit_by_rows(cx: Emitter, x: TensorType, epsilon: float, name: str, weight:
 
 def _emit_gradient_by_rows(
     cx: Emitter, x: TensorType, epsilon: float, name: str, weight: str, dy: str
-) -> tuple[str, str, str]:
-    """`dx = a*dy + b*x̂ + c` for each channel, and the means of `dy*x̂` and `dy`, `[C]`."""
+) -> tuple[str, str, str, str]:
+    """`dy + b*x̂ + c` for each channel, the means of `dy*x̂` and `dy`, and the scale, all three `[C]`."""
     rows = emit_rows(cx, x, name, epsilon)
     means, products = emit_row_means(cx, x, dy), emit_row_products(cx, x, dy, rows.normal)
     shift = emit_mean(cx, means, [0])
     parts = (cx.emit("Mul", *pair) for pair in ((rows.scale, products), (rows.shift, means)))
     slope = emit_mean(cx, cx.emit("Add", *parts), [0])
-    a = cx.emit("Mul", rows.root, weight)
-    b, c = (cx.emit("Neg", cx.emit("Mul", a, part)) for part in (slope, shift))
+    b, c = (cx.emit("Neg", part) for part in (slope, shift))
     row_shift = cx.emit("Add", cx.emit("Mul", rows.shift, b), c)
     inner = emit_row_affine(cx, x, rows.normal, cx.emit("Mul", rows.scale, b), row_shift)
-    slope, shift, a = (cx.emit("Reshape", part, cx.ints([-1])) for part in (slope, shift, a))
-    return cx.emit("Add", _emit_affine(cx, x, dy, a), inner), slope, shift
+    vectors = slope, shift, cx.emit("Mul", rows.root, weight)
+    slope, shift, scale = (cx.emit("Reshape", vector, cx.ints([-1])) for vector in vectors)
+    return cx.emit("Add", dy, inner), slope, shift, scale
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,11 @@ class BatchNormTraining(_Trained):
         x, weight, _ = node.inputs
         _, mean, var = node.outputs
         dx = dweight = dbias = None
-        if dy is not None:
-            dx, dweight, dbias = cx.emit_all(BatchNormGradient(self.epsilon), x, weight, mean, var, dy)
         count: Dim = product([x.shape[a] for a in _axes(x.rank)])
         shape = (weight.shape[0], *[1] * (x.rank - 2))
+        if dy is not None:
+            inner, dweight, dbias, scale = cx.emit_all(BatchNormGradient(self.epsilon), x, weight, mean, var, dy)
+            dx = g.mul(cx, inner, g.reshape(cx, scale, shape))
         parts = [dx]
         if dmean is not None:
             parts.append(g.expand_to(cx, g.reshape(cx, g.divided(cx, dmean, count), shape), x.shape))
@@ -140,8 +141,9 @@ class BatchNormTraining(_Trained):
 
 @dataclass(frozen=True)
 class BatchNormGradient(_Trained):
-    """The gradients of `batch_norm` by batch statistics, for `x`, `weight` and `bias`, from `x`, `weight`, the batch's
-    mean and variance, and the result's gradient. Counts 9 operations per element."""
+    """The gradients of `batch_norm` by batch statistics, from `x`, `weight`, the batch's mean and variance, and the
+    result's gradient: `inner`, like `x`, and for each channel those for `weight` and `bias`, and the `scale` by which
+    `inner` is the gradient for `x`. What follows may take the scale elsewhere. Counts 8 operations per element."""
 
     name: ClassVar[str] = "batch_norm_gradient"
     reference: ClassVar[str] = "Ioffe & Szegedy 2015 (arXiv:1502.03167), section 3; ONNX BatchNormalization"
@@ -150,10 +152,10 @@ class BatchNormGradient(_Trained):
     def infer(
         self, x: TensorType, weight: TensorType, mean: TensorType, var: TensorType, dy: TensorType
     ) -> tuple[TensorType, ...]:
-        return x, weight, weight
+        return x, weight, weight, weight
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
-        return Cost(other=9 * inputs[0].size)
+        return Cost(other=8 * inputs[0].size)
 
     def evaluate(self, x: NDArrayAny, *operands: NDArrayAny) -> tuple[NDArrayAny, ...]:
         numbers: Any = wide(x)
@@ -164,27 +166,25 @@ class BatchNormGradient(_Trained):
         dbias, slope = dy.sum(axis=axes), (dy * centred).sum(axis=axes)
         count = numbers.size // numbers.shape[1]
         inner = dy - (dbias / count).reshape(shape) - centred * (root**2 * slope / count).reshape(shape)
-        dx = (weight * root).reshape(shape) * inner
-        return like(dx, x), like(slope * root, x), like(dbias, x)
+        return like(inner, x), like(slope * root, x), like(dbias, x), like(weight * root, x)
 
     @runs_in_float32(DType.float16, DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, mean: str, var: str, dy: str) -> tuple[str, ...]:
-        """`dx = a*dy + b*centred + c` for each channel; sums over positions first, then over the batch."""
+        """`inner = dy + b*centred + c` for each channel; sums over positions first, then over the batch."""
         input = node.inputs[0].type
         count = self._count(cx, input)
         if by_rows(cx, input):
-            dx, slope, shift = _emit_gradient_by_rows(cx, input, self.epsilon, x, weight, dy)
-            return dx, cx.emit("Mul", slope, count), cx.emit("Mul", shift, count)
+            inner, slope, shift, scale = _emit_gradient_by_rows(cx, input, self.epsilon, x, weight, dy)
+            return inner, cx.emit("Mul", slope, count), cx.emit("Mul", shift, count), scale
         centred = _emit_affine(cx, input, x, mean=mean)
         mean_dy = _emit_mean(cx, dy, input.rank)
         mean_slope = _emit_mean(cx, cx.emit("Mul", dy, centred), input.rank)
         root = cx.emit("Sqrt", cx.emit("Add", var, cx.scalar(self.epsilon, input.dtype)))
-        a = cx.emit("Div", weight, root)
         normal_slope = cx.emit("Div", mean_slope, root)
-        b = cx.emit("Neg", cx.emit("Mul", a, cx.emit("Div", normal_slope, root)))
-        c = cx.emit("Neg", cx.emit("Mul", a, mean_dy))
-        dx = cx.emit("Add", _emit_affine(cx, input, dy, a, c), _emit_affine(cx, input, centred, b))
-        return dx, cx.emit("Mul", normal_slope, count), cx.emit("Mul", mean_dy, count)
+        b, c = cx.emit("Neg", cx.emit("Div", normal_slope, root)), cx.emit("Neg", mean_dy)
+        inner = cx.emit("Add", dy, _emit_affine(cx, input, centred, b, c))
+        sums = (cx.emit("Mul", part, count) for part in (normal_slope, mean_dy))
+        return inner, *sums, cx.emit("Div", weight, root)
 
     @staticmethod
     def _count(cx: Emitter, x: TensorType) -> str:

@@ -186,9 +186,12 @@ def _emit_turned_forward(cx: Emitter, g: Geometry, x: str, weight: str) -> str:
 
 
 def _turning_work(g: Geometry) -> Work:
+    """The rows of a transposed weight are short, and lie far apart where no cache holds it."""
     numbers = g.outputs * g.inputs_per_group * g.taps
-    turned = products(g.outputs * g.inputs_per_group, g.taps, g.taps) if g.taps > 1 else Work()
-    return turned + copied(numbers, g.taps) + Work(nodes=2)
+    if g.taps == 1:
+        return copied(numbers, 1) + Work(nodes=1)
+    turned = products(g.outputs * g.inputs_per_group, g.taps, g.taps)
+    return turned + copied(numbers * (1 if numbers <= CACHED else 3), 1) + Work(nodes=2)
 
 
 def _emit_merged_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:

@@ -28,6 +28,10 @@ from netdsl.ops.constant import Cast
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.shape import emit_reshape
 
+#: Rows up to which their sums are a product with ones and zeros, where ScatterND cannot be trusted; above, elements are
+#: added one by one
+ONE_HOT = 256
+
 
 def as_positions(cx: LayerContext, op: str, argument: str, value: Value) -> Value:
     """An integer tensor as int32 or int64. Raises ShapeError for another element type."""
@@ -89,7 +93,7 @@ class AddRows(Primitive):
 
     name: ClassVar[str] = "add_rows"
     family: ClassVar[str] = "internal"
-    reference: ClassVar[str] = "ONNX ScatterND"
+    reference: ClassVar[str] = "ONNX ScatterND, ScatterElements, OneHot"
 
     def infer(self, indices: TensorType, dy: TensorType) -> TensorType:
         end = self.axis + indices.rank
@@ -120,14 +124,29 @@ class AddRows(Primitive):
         rest = moved[places.rank :]
         if self.axis:
             dy = cx.emit("Transpose", dy, perm=first)
-        zeros = cx.emit("Expand", cx.scalar(0, grad.dtype), cx.shape([self.size, *rest]))
         if places.dtype is not DType.int64:
             indices = cx.emit("Cast", indices, to=cx.onnx_type(DType.int64))
-        rows = product(places.shape)
+        rows, width = product(places.shape), product(rest)
         at = emit_reshape(cx, indices, places.shape, (rows, 1))
-        y = cx.emit("ScatterND", zeros, at, emit_reshape(cx, dy, moved, (rows, *rest)), reduction="add")
+        sums = self._sums(cx, at, emit_reshape(cx, dy, moved, (rows, width)), (rows, width), grad.dtype)
+        y = emit_reshape(cx, sums, (self.size, width), (self.size, *rest))
         back = [*range(1, self.axis + 1), 0, *range(self.axis + 1, len(rest) + 1)]
         return cx.emit("Transpose", y, perm=back) if self.axis else y
+
+    def _sums(self, cx: Emitter, at: str, dy: str, shape: tuple[Dim, Dim], dtype: DType) -> str:
+        """`[size, width]` of `at` `[rows, 1]` and `dy` `[rows, width]`."""
+        rows, width = shape
+        if not cx.target.adds_in_order and isinstance(self.size, int) and self.size <= ONE_HOT:
+            values = cx.array(np.array([0, 1], np.float32))
+            picked = cx.emit("OneHot", emit_reshape(cx, at, (rows, 1), (rows,)), cx.ints([self.size]), values, axis=0)
+            if dtype is not DType.float32:
+                picked = cx.emit("Cast", picked, to=cx.onnx_type(dtype))
+            return cx.emit("MatMul", picked, dy)
+        zeros = cx.emit("Expand", cx.scalar(0, dtype), cx.shape([self.size, width]))
+        if cx.target.adds_in_order:
+            return cx.emit("ScatterND", zeros, at, dy, reduction="add")
+        places = cx.emit("Expand", at, cx.shape([rows, width]))
+        return cx.emit("ScatterElements", zeros, places, dy, axis=0, reduction="add")
 
     def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
         indices, grad = node.inputs

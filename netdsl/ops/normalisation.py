@@ -18,6 +18,7 @@ from netdsl.ir.opdef import (
     LayerContext,
     Primitive,
     ShapeError,
+    TrainingContext,
     normal_axis,
     require_float,
     same_dtype,
@@ -142,14 +143,58 @@ class LayerNorm(AxesNorm):
     def emit_last(self, cx: Emitter, node: Node, x: str, first: int, *parameters: str) -> str:
         return cx.emit("LayerNormalization", x, *parameters, axis=first, epsilon=self.epsilon)
 
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        """Keeps the statistics for the gradient."""
+        x = node.inputs[0]
+        last = self.axes == tuple(range(x.rank - len(self.axes), x.rank))
+        if x.dtype is not DType.float32 or not last:
+            return None
+        return cx.emit_all(LayerNormTraining(self.axes, self.epsilon), *node.inputs)[:1]
+
     def gradient(self, cx: GradientContext, node: Node, dy: Value) -> Sequence[Value | None]:
+        return self.affine_gradient(cx, node, dy, *normalised(cx, node.inputs[0], self.axes, self.epsilon))
+
+    def affine_gradient(
+        self, cx: GradientContext, node: Node, dy: Value, normal: Value, root: Value
+    ) -> Sequence[Value | None]:
+        """The gradients from what `normalised` makes of the input."""
         x, weight, bias = node.inputs
         others = [a for a in range(x.rank) if a not in self.axes]
-        normal, root = normalised(cx, x, self.axes, self.epsilon)
         scaled = g.mul(cx, dy, self.placed(cx, weight, x.rank))
         dx = normal_gradient(cx, scaled, normal, root, self.axes) if cx.wants(x) else None
         dweight = g.total(cx, g.mul(cx, dy, normal), others) if cx.wants(weight) else None
         return dx, dweight, g.total(cx, dy, others) if cx.wants(bias) else None
+
+
+@dataclass(frozen=True)
+class LayerNormTraining(LayerNorm):
+    """`layer_norm` over the last axes, its mean, and `1 / sqrt(var + epsilon)`, the axes of these kept with size 1."""
+
+    name: ClassVar[str] = "layer_norm_training"
+    family: ClassVar[str] = "internal"
+    reference: ClassVar[str] = "ONNX LayerNormalization"
+
+    def infer(self, x: TensorType, *parameters: TensorType) -> tuple[TensorType, ...]:  # type: ignore[override]  # more outputs
+        kept = x.with_shape([1 if a in self.axes else d for a, d in enumerate(x.shape)])
+        return super().infer(x, *parameters), kept, kept
+
+    def evaluate(self, x: NDArrayAny, weight: NDArrayAny, bias: NDArrayAny) -> tuple[NDArrayAny, ...]:  # type: ignore[override]  # more outputs
+        mean = wide(x).mean(axis=self.axes, keepdims=True)
+        variance = wide(x).var(axis=self.axes, keepdims=True)
+        root = 1 / np.sqrt(variance + variance.dtype.type(self.epsilon))
+        return super().evaluate(x, weight, bias), like(mean, x), like(root, x)
+
+    def lower(self, cx: Emitter, node: Node, x: str, *parameters: str) -> tuple[str, ...]:  # type: ignore[override]  # more outputs
+        return cx.emit_all("LayerNormalization", 3, x, *parameters, axis=self.axes[0], epsilon=self.epsilon)
+
+    def training(self, cx: TrainingContext, node: Node) -> tuple[Value, ...] | None:
+        return None
+
+    def gradient(self, cx: GradientContext, node: Node, dy: Value, *unused: None) -> Sequence[Value | None]:
+        """Of the first output; nothing else reads the others."""
+        _, mean, root = node.outputs
+        normal = g.mul(cx, g.sub(cx, node.inputs[0], mean), root)
+        return self.affine_gradient(cx, node, dy, normal, root)
 
 
 def normalised(cx: GradientContext, x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:

@@ -162,22 +162,22 @@ def _operands(value: Any) -> Sequence[Any]:
 
 def _constant(found: Definition, number: int, value: Any, tied: DType | None) -> Array:
     """A number or list as a constant of the type of the operands it goes with, else of the first that ONNX takes."""
-    array = _array(found, value)
+    array, argument = _array(found, value), found.inputs[number]
     natural = DType.bool if array.dtype == np.bool_ else DType.float32 if array.dtype.kind == "f" else DType.int64
     wanted = tied or next(
         (t for t in (natural, DType.float32, DType.int64, DType.int32) if found.newest.allows(number, t)), natural
     )
     if array.dtype.kind == "f" and not wanted.is_float:
-        raise OpError(
-            f"onnx.{found.name}: {found.inputs[number]} is {wanted}, and the numbers are floats",
-            argument=found.inputs[number],
-        )
-    return Array(array.astype(wanted.numpy))
+        raise OpError(f"onnx.{found.name}: {argument} is {wanted}, and the numbers are floats", argument=argument)
+    made = array.astype(wanted.numpy)
+    if wanted.is_integer and (made != array).any():
+        raise OpError(f"onnx.{found.name}: {argument} is {wanted}, which does not hold the numbers", argument=argument)
+    return Array(made)
 
 
 def _array(found: Definition, value: Any) -> NDArrayAny:
     try:
-        array: NDArrayAny = np.array(value)
+        array: NDArrayAny = np.array(value, np.int64 if isinstance(value, list | tuple) and not value else None)
     except ValueError:
         array = np.array(None)
     if array.dtype.kind not in "bif":

@@ -54,7 +54,6 @@ class States(Kind):
 
 def signature(*own: Param, states: int = 1) -> tuple[Param, ...]:
     """The arguments of a recurrent layer, those of its own cell behind the common ones."""
-    count = "directions * layers"
     return (
         Param("x", TENSOR),
         Param("units", POSITIVE, doc="size of the state"),
@@ -67,7 +66,7 @@ def signature(*own: Param, states: int = 1) -> tuple[Param, ...]:
             "state",
             States("tensor or none" if states == 1 else "pair of tensors or none", states),
             (),
-            doc=f"what the first step begins with, `[{count}, batch, units]`; zeros unless given",
+            doc="what the first step begins with, `[layers * directions, batch, units]`; zeros unless given",
         ),
         *INITIALIZERS,
     )

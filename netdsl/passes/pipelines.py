@@ -22,6 +22,7 @@ from netdsl.passes.dropout import RemoveDropout
 from netdsl.passes.fold_backward import FoldBackward
 from netdsl.passes.fold_constants import FoldConstants
 from netdsl.passes.fold_forward import FoldBatchNorm, FoldScale
+from netdsl.passes.fold_gradient_scale import FoldGradientScale
 from netdsl.passes.fold_norm import FoldNorm
 from netdsl.passes.fold_through import FoldThrough
 from netdsl.passes.fuse_pointwise import FusePointwise
@@ -32,6 +33,7 @@ from netdsl.passes.matmul_to_dense import MatMulToDense
 from netdsl.passes.merge_branches import MergeBranches
 from netdsl.passes.merge_padding import MergePadding
 from netdsl.passes.merge_parallel import MergeParallel
+from netdsl.passes.pool_first import PoolFirst
 from netdsl.passes.slices import Slices
 
 MAX_ROUNDS = 8
@@ -54,6 +56,7 @@ _REST: tuple[Pass, ...] = (
     MatMulToDense(),
     MergeBranches(),
     FoldBackward(),
+    PoolFirst(),
     FusePointwise(),
     MergeParallel(),
 )
@@ -70,6 +73,7 @@ TRAINING: tuple[Pass, ...] = (
     RemoveIdentities(),
     MergePairs(),
     Joins(),
+    FoldGradientScale(),
     CommonSubexpressions(),
 )
 

@@ -164,7 +164,8 @@ def _operator(graph: Graph, layer: Sequence[Node]) -> str:
     for name in (segment, stem if number.isdigit() else segment):
         if name in OPERATORS and not _only_called_so(graph, layer, name):
             return name
-    heaviest = max(layer, key=lambda node: node_cost(node).macs != 0)
+    # A layer is called by what it holds between its projections, where it has any: attention, not the dense around it.
+    heaviest = max(layer, key=lambda node: (node_cost(node).macs != 0, node.op.family != "dense"))
     return heaviest.op.title
 
 

@@ -2,76 +2,53 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from textwrap import wrap
 
 from netdsl.report.compare import compared
 from netdsl.report.formats import NUMERIC, conventions
+from netdsl.report.grid import grid
 from netdsl.report.model import TOTALS, Report, Row
 from netdsl.report.text import COLUMNS, cells, figure
 
-UNLIMITED = 10_000  # columns where nothing limits the width: a file or a pipe
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 def to_table(
     report: Report, rows: Sequence[Row], other: Report | None = None, *, width: int | None = None, color: bool = False
 ) -> str:
     """The rows, the totals and what the figures count. `width` in characters; None does not fold."""
-    console = Console(
-        file=io.StringIO(),
-        width=width or UNLIMITED,
-        force_terminal=color,
-        no_color=not color,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(Text(_title(report), style="bold"))
+
+    def styled(style: str, lines: Sequence[str]) -> list[str]:
+        return [f"{style}{line}{PLAIN}" for line in lines] if color else list(lines)
+
+    lines = styled(BOLD, _wrapped(_title(report), width))
     if other is None:
-        console.print(_layers(report, rows))
-    console.print(_totals(report, other))
-    for line in conventions(report):
-        console.print(Text(line, style="dim"))
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().split("\n"))
+        head, *body = grid(COLUMNS, [cells(row) for row in rows], NUMERIC, width)
+        lines += ["", *styled(BOLD, [head]), *body, ""]
+    columns, totals = _totals(report, other)
+    head, *body = grid(columns, totals, columns[1:], width)
+    lines += ["", *styled(BOLD, [head]), *body, "", *styled(DIM, _wrapped(conventions(report), width))]
+    return "\n".join(lines) + "\n"
 
 
-def _title(report: Report) -> str:
+def _wrapped(lines: Sequence[str], width: int | None) -> list[str]:
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)]
+
+
+def _title(report: Report) -> list[str]:
     def typed(kind: str, values: Sequence[tuple[str, object]]) -> list[str]:
         return [f"  {kind} {name}: {type}" for name, type in values]
 
-    lines = typed("input", list(report.inputs.items())) + typed("output", list(report.outputs.items()))
-    return "\n".join([report.network, *lines])
+    return [report.network, *typed("input", [*report.inputs.items()]), *typed("output", [*report.outputs.items()])]
 
 
-def _table(columns: Sequence[str], numeric: set[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        right = column in numeric
-        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    return table
-
-
-def _layers(report: Report, rows: Sequence[Row]) -> Table:
-    table = _table(COLUMNS, NUMERIC)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in cells(row)))
-    return table
-
-
-def _totals(report: Report, other: Report | None) -> Table:
+def _totals(report: Report, other: Report | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the totals, of one report or of two beside each other."""
     if other is None:
-        table = _table(("total", report.network), {report.network})
-        for key, words in TOTALS.items():
-            table.add_row(words, figure(report.totals[key]))
-        return table
-    names = (report.network, other.network if other.network != report.network else f"{other.network} (other)")
-    table = _table(("total", *names, "ratio"), {*names, "ratio"})
-    for key, words in TOTALS.items():
-        table.add_row(words, *compared(report, other, key, figure))
-    return table
+        return ("total", report.network), [(words, figure(report.totals[key])) for key, words in TOTALS.items()]
+    second = other.network if other.network != report.network else f"{other.network} (other)"
+    rows: list[tuple[str, ...]] = [(words, *compared(report, other, key, figure)) for key, words in TOTALS.items()]
+    return ("total", report.network, second, "ratio"), rows

@@ -61,7 +61,7 @@ def _feasible(dims: Iterable[Expr], env: Mapping[str, int]) -> bool:
 def random_inputs(graph: Graph, env: Mapping[str, int], seed: int = 0) -> dict[str, NDArrayAny]:
     """An array for each input: normal floats, integers that may index what they index, random booleans."""
     random = np.random.default_rng(seed)
-    return {v.name: _array(random, v, env, _limit(graph, v)) for v in graph.inputs}
+    return {v.name: _array(random, v, env, _limit(graph, v, env)) for v in graph.inputs}
 
 
 def _array(random: np.random.Generator, value: Value, env: Mapping[str, int], limit: int) -> NDArrayAny:
@@ -72,16 +72,16 @@ def _array(random: np.random.Generator, value: Value, env: Mapping[str, int], li
     return random.integers(0, limit if dtype.is_integer else 2, shape).astype(dtype.numpy)
 
 
-def _limit(graph: Graph, value: Value) -> int:
+def _limit(graph: Graph, value: Value, env: Mapping[str, int]) -> int:
     """What the values of an integer input stay below. Behind operators that index, any axis may be what is indexed."""
     indexed = [n for n in _reached(graph, value) if n.op.name in INDEXING]
     sizes: list[Dim] = [d for n in indexed for v in n.inputs if v.dtype.is_float for d in v.shape]
-    known = [d for d in sizes if isinstance(d, int)]
+    known = [evaluate(d, env) for d in sizes if not isinstance(d, Expr) or d.symbols <= env.keys()]
     return max(1, min([INTEGERS, *known])) if indexed else INTEGERS
 
 
 #: operators with an operand of indices
-INDEXING = frozenset({"gather", "embedding", "one_hot", "cross_entropy", "max_unpool"})
+INDEXING = frozenset({"gather", "embedding", "one_hot", "cross_entropy", "max_unpool", "roi_align", "roi_pool"})
 
 
 def _reached(graph: Graph, value: Value) -> list[Node]:

@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from netdsl.ir.graph import Graph, Output
+from netdsl.ir.graph import Graph, Node, Output, Value
 from netdsl.ir.types import DType, NDArrayAny, dtype_of
 from netdsl.onnx.export import OPSET, write_model
+from netdsl.ops.constant import Cast
+from netdsl.runtime.calibrate import calibrated
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.session import Session, available
@@ -106,46 +108,56 @@ def compare(
     """
     env = choose_symbols([before, after])
     inputs = random_inputs(before, env, seed)
-    weights = store if store.checkpoint is not None else store.perturbed()
     use_runtime = available() if runtime is None else runtime
+
+    def plain(graph: Graph, arrays: Arrays, weights: WeightStore) -> Arrays:
+        return _run_onnx(graph, arrays, weights, opset) if use_runtime else interpret(graph, arrays, weights)
+
+    weights = store
+    if store.checkpoint is None:
+        drawn = store.perturbed()
+        weights = calibrated(before, drawn, lambda statistics: plain(statistics, inputs, drawn))
     shown, resumed, selected = _with_selections(before, after)
 
-    def both(run: Callable[[Graph, Mapping[str, NDArrayAny]], Arrays]) -> tuple[Arrays, Arrays]:
-        expected = run(shown, inputs)
-        return expected, run(resumed, {**inputs, **{name: expected[output] for name, output in selected.items()}})
-
-    def plain(graph: Graph, arrays: Mapping[str, NDArrayAny]) -> Arrays:
-        return _run_onnx(graph, arrays, weights, opset) if use_runtime else interpret(graph, arrays, weights)
+    def both(run: Callable[[Graph, Arrays, WeightStore], Arrays]) -> tuple[Arrays, Arrays]:
+        expected = run(shown, inputs, weights)
+        given = {name: expected[output] for name, output in selected.items()}
+        return expected, run(resumed, {**inputs, **given}, weights)
 
     results = both(plain)
     compared = [name for name in results[0] if name in results[1]]
     differences = tuple(_difference(n, results[0][n], results[1][n], tolerance) for n in compared)
     if tolerance is None and any(not d.ok and dtype_of(results[0][d.output]) is DType.float32 for d in differences):
-        exact = both(lambda graph, arrays: interpret(graph, arrays, weights, wide=True))
+        exact = both(lambda *arguments: interpret(*arguments, wide=True))
         differences = tuple(d if d.ok else _judged(d, results, exact) for d in differences)
     return Comparison(differences, "ONNX Runtime" if use_runtime else "the NumPy rules", env)
 
 
 def _with_selections(before: Graph, after: Graph) -> tuple[Graph, Graph, dict[str, str]]:
     """The first graph with the operands and results of nodes that find counts as outputs too; the second with these
-    results as inputs, and the operands as outputs; for each such input the output that it is."""
+    results as inputs, and the operands, in the first one's element types, as outputs; for each such input the output
+    that it is."""
     others = {node.op.counts: node for node in after.nodes if node.op.counts}
     pairs = [(node, others[node.op.counts]) for node in before.nodes if node.op.counts in others]
+    operands, results, again = list[Output](), list[Output](), list[Output]()
+    selected: dict[str, str] = {}
+    nodes = [n for n in after.nodes if n not in {other for _, other in pairs}]
+    for node, other in pairs:
+        for i, (value, same) in enumerate(zip(node.inputs, other.inputs, strict=True)):
+            operands.append(Output(f"{node.path}/operand {i}", value))
+            if same.dtype is not value.dtype:  # in another precision
+                wide = Value(f"{operands[-1].name} as {value.dtype}", value.type)
+                nodes.append(Node(Cast(value.dtype), (same,), (wide,), node.path))
+                same = wide
+            again.append(Output(operands[-1].name, same))
+        for i, (value, same) in enumerate(zip(node.outputs, other.outputs, strict=True)):
+            results.append(Output(f"{node.path}/result {i}", value))
+            selected[same.name] = results[-1].name
     if not pairs:
         return before, after, {}
-    operands = [[Output(f"{n.path}/operand {i}", v) for i, v in enumerate(n.inputs)] for n, _ in pairs]
-    results = [[Output(f"{n.path}/result {i}", v) for i, v in enumerate(n.outputs)] for n, _ in pairs]
-    shown = replace(before, outputs=(*before.outputs, *(o for group in (*operands, *results) for o in group)))
-    again = [
-        Output(o.name, v)
-        for group, (_, n) in zip(operands, pairs, strict=True)
-        for o, v in zip(group, n.inputs, strict=True)
-    ]
-    given = [v for _, n in pairs for v in n.outputs]
-    selected = {v.name: o.name for v, o in zip(given, (o for group in results for o in group), strict=True)}
-    taken = {n for _, n in pairs}
-    nodes = tuple(n for n in after.nodes if n not in taken)
-    resumed = replace(after, inputs=(*after.inputs, *given), outputs=(*after.outputs, *again), nodes=nodes)
+    given = (v for _, other in pairs for v in other.outputs)
+    shown = replace(before, outputs=(*before.outputs, *operands, *results))
+    resumed = Graph(after.name, (*after.inputs, *given), (*after.outputs, *again), tuple(nodes), after.parameters)
     return shown, resumed, selected
 
 

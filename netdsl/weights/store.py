@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from typing import Any
@@ -60,6 +60,13 @@ class WeightStore:
         self.notes = check_names(self.parameters, checkpoint) if checkpoint is not None else ()
         self._pool: ThreadPoolExecutor | None = None
         self._initial: Callable[[Initializer], Initializer] = lambda init: init
+        self._given: Mapping[str, NDArrayAny] = {}
+
+    def with_values(self, arrays: Mapping[str, NDArrayAny]) -> WeightStore:
+        """A store with these arrays as the values of the parameters that they are named after, all others as here."""
+        store = WeightStore(self.parameters, seed=self.seed, checkpoint=self.checkpoint, threads=self.threads)
+        store._initial, store._given = self._initial, {**self._given, **arrays}
+        return store
 
     def perturbed(self) -> WeightStore:
         """A store in which nothing is trivial: what would start as a constant (biases, running statistics, scales) is
@@ -74,6 +81,9 @@ class WeightStore:
 
     def start(self, parameter: Parameter) -> Pending:
         """Begins to draw or read a parameter on the store's threads."""
+        given = self._given.get(parameter.name)
+        if given is not None:
+            return Pending((), lambda: given)
         if self.checkpoint is not None:
             checkpoint = self.checkpoint
             return self._read(parameter, checkpoint)

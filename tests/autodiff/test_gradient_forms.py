@@ -13,6 +13,7 @@ import pytest
 
 from netdsl.autodiff.backward import backward
 from netdsl.autodiff.extend import Extension
+from netdsl.autodiff.training_mode import to_training
 from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, symbol
@@ -30,13 +31,16 @@ from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, second
 from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_gradient import ConvInputGradient, ConvWeightGradient
 from netdsl.ops.convolution_weight_forms import WEIGHT
+from netdsl.ops.gather import AddRows
+from netdsl.ops.normalisation import LayerNormTraining
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
+from netdsl.ops.shape import Reshape
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.session import Session
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
-from tests.autodiff.checking import as_float64, check_gradient
+from tests.autodiff.checking import as_float64, check_gradient, check_gradient_form
 
 FORMS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
 
@@ -219,6 +223,29 @@ def test_batch_norm_by_batch_statistics(shape: tuple[int, ...]) -> None:
     check_gradient(builder.finish(), {"x": shape, "w": (3,), "b": (3,)})
 
 
+@pytest.mark.parametrize("axes", [(2,), (1, 2)])
+def test_layer_norm_that_keeps_its_statistics(axes: tuple[int, ...]) -> None:
+    """Its gradient by finite differences, its ONNX form, and that training takes it."""
+    builder = GraphBuilder("norm")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, 4)))
+    sizes = tuple(x.shape[a] for a in axes)
+    w, b = (builder.input(n, TensorType(DType.float32, sizes)) for n in "wb")
+    outputs = builder.node(LayerNormTraining(axes, 1e-3), x, w, b).outputs
+    builder.output("y", outputs[0])
+    shapes = {"x": (2, 3, 4), "w": sizes, "b": sizes}
+    graph = builder.finish()
+    check_gradient(graph, shapes)  # type: ignore[arg-type]  # integers
+    rng = np.random.default_rng(1)
+    arrays = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}  # type: ignore[arg-type]  # integers
+    for opset in (17, 26):
+        check_gradient_form(graph, arrays, opset=opset, rtol=1e-4, atol=1e-5)
+    program = "network T { input x: float32[N, 3, 4] output y = layer_norm(x, AXES) }".replace("AXES", str(list(axes)))
+    source = elaborate(SourceFile("t.net", program)).graph
+    extension = Extension(source)
+    to_training(extension, source.nodes, Value("seed", TensorType(DType.int64, ())), frozenset())
+    assert [n.op.name for n in extension.nodes] == ["layer_norm_training"]
+
+
 ROWS = [(5, 2), (8, 9), (17, 16)]  #: below, between and above the limits of `batch_rows`
 
 
@@ -281,14 +308,15 @@ def test_batch_norm_gradient_form(device: Any, opset: int, size: tuple[int, int]
     builder = GraphBuilder("norm")
     x = builder.input("x", TensorType(DType.float32, (symbol("N"), 3, *size)))
     parameters = [builder.input(n, TensorType(DType.float32, (3,))) for n in ("w", "m", "v")]
-    dx, _, _ = builder.node(BatchNormGradient(1e-5), x, *parameters, builder.input("dy", x.type)).outputs
-    builder.output("result", dx)
+    found = builder.node(BatchNormGradient(1e-5), x, *parameters, builder.input("dy", x.type)).outputs
+    builder.output("result", builder.emit(Mul(), found[0], builder.emit(Reshape((3, 1, 1)), found[3])))
     rng = np.random.default_rng(0)
     value = 100 + rng.normal(size=(4, 3, *size))
     arrays = {"x": value, "w": np.array([1, 2, -1]), "m": value.mean((0, 2, 3)), "v": value.var((0, 2, 3))}
     arrays |= {"dy": rng.normal(size=value.shape)}
     graph = builder.finish()
-    exact = BatchNormGradient(1e-5).evaluate(*(np.asarray(arrays[v.name], np.float64) for v in graph.inputs))[0]
+    inner, _, _, scale = BatchNormGradient(1e-5).evaluate(*(np.asarray(arrays[v.name], float) for v in graph.inputs))
+    exact = inner * scale[:, None, None]
     narrow = {n: np.asarray(a, np.float32) for n, a in arrays.items()}
     np.testing.assert_allclose(run(graph, narrow, opset, Target(device)), exact, rtol=1e-3, atol=2e-5)
 
@@ -342,3 +370,32 @@ def test_convolutions_against_pytorch(name: str) -> None:
     found = ConvInputGradient(*window, size).evaluate(dy, w), ConvWeightGradient(*window, kernel).evaluate(x, dy)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-9, atol=1e-9)
+
+
+ADDED = {  # the form by the size of what is added to and the target
+    (5, Target()): "MatMul",
+    (300, Target()): "ScatterElements",
+    (5, Target(threads=2, certain=True)): "MatMul",
+    (300, Target(threads=1, certain=True)): "ScatterND",
+    (300, Target("cuda")): "ScatterND",
+}
+
+
+@pytest.mark.parametrize(("size", "target"), ADDED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_of_equal_indices_are_added(size: int, target: Target, dtype: str, axis: int) -> None:
+    """By ScatterND, whose additions several threads may lose, where there is one thread for certain."""
+    rng = np.random.default_rng(0)
+    builder = GraphBuilder("g")
+    shape = (7, 3) if axis == 0 else (3, 7)
+    ids = builder.input("ids", TensorType(DType.int64, (7,)))
+    dy = builder.input("dy", TensorType(DType[dtype], shape))
+    builder.output("y", builder.emit(AddRows(axis, size), ids, dy))
+    graph = builder.finish()
+    arrays = {"ids": np.array([1, 4, 1, 0, -1, 4, 1]), "dy": rng.normal(size=shape).astype(dtype)}
+    model = to_proto(graph, WeightStore(()), target=target)
+    kinds = {n.op_type for n in model.graph.node}
+    assert kinds & {"MatMul", "ScatterElements", "ScatterND"} == {ADDED[size, target]}
+    found = Session(model.SerializeToString(), "cpu", threads=1).run(arrays)["y"]
+    np.testing.assert_allclose(found, interpret(graph, arrays, WeightStore(()))["y"], rtol=1e-6, atol=1e-6)

@@ -239,6 +239,30 @@ def test_an_operator_without_gradient_is_named_with_its_place() -> None:
     build_step(graph, replace(options, trainable=frozenset({"b.weight", "b.bias"})), ["loss"])  # it stands before them
 
 
+@pytest.mark.parametrize("more", ["", " + mean(scores)"])
+def test_a_loss_behind_a_selection_alone_is_named_with_its_place(more: str) -> None:
+    """What is kept of the boxes are integers, through which nothing is trained."""
+    made = recipe(f"""network T {{
+        input x: float32[N, 3]
+        boxes = x -> dense(20) -> reshape([N, 5, 4])
+        output scores = x -> dense(5) -> unsqueeze(1)
+        output kept = non_max_suppression(boxes, scores)
+    }}
+    train T {{
+        loss = mean(cast(kept, float32)){more}
+        optimizer = sgd(lr=0.1)
+    }}""")
+    options = StepOptions("sgd", made.recipe.optimizer.arguments, trainable(made.graph))
+    if more:
+        build_step(made.graph, options, ["loss"])
+        return
+    with pytest.raises(DiagnosticError) as caught:
+        build_step(made.graph, options, ["loss"])
+    (diagnostic,) = caught.value.diagnostics
+    assert "depends on trained parameters only through non_max_suppression" in diagnostic.message
+    assert diagnostic.span is not None and diagnostic.span.text.startswith("non_max_suppression")
+
+
 def test_a_loss_of_no_parameter_trains_nothing() -> None:
     source = "network T { input x: float32[N, 4] output y = dense(x, 2) } train T { loss = mean(x) optimizer = adam() }"
     runner, step = Runner(True), step_of(source, clip_norm=1.0, loss_scaling=True)

@@ -112,3 +112,32 @@ def test_compiles_and_runs(name: str, tmp_path: Path) -> None:
     with np.load(result) as arrays:
         assert set(arrays) == set(described["outputs"])
         assert all(np.isfinite(a).all() and (a.size == 1 or a.std() > 0) for a in arrays.values())
+
+
+@pytest.mark.parametrize(("name", "published"), [("retinanet", 34_014_999), ("mask_rcnn_heads", 44_401_393 - 593_935)])
+def test_detectors_are_torchvisions_whose_norms_are_frozen(name: str, published: int) -> None:
+    """torchvision keeps the scales and shifts of a detector's backbone as buffers, and does not count them."""
+    found = report(name)
+    norms = [s for s in found["state"] if "batch_norm" in s["name"] and s["kind"] == "parameter"]
+    assert sum(np.prod(s["shape"]) for s in norms) == 53_120
+    assert found["totals"]["parameters"] - 53_120 == published
+
+
+def test_ssd300_has_the_boxes_of_the_paper() -> None:
+    assert report("ssd300")["outputs"]["boxes"] == ["float32", ["N", 8732, 4]]
+
+
+def test_what_suppression_keeps_is_a_count() -> None:
+    assert report("yolov3_tiny")["outputs"]["box"] == ["float32", ["selected?", 4]]
+
+
+def test_another_network_of_a_file(tmp_path: Path) -> None:
+    """The detector of retinanet.net, over two pictures."""
+    model, result = tmp_path / "detector.onnx", tmp_path / "out.npz"
+    options = ("--network", "Detector", "--set", "classes=3", "--quiet")
+    gallery.netdsl("compile", EXAMPLES["retinanet"].path, *options, "--verify", "-o", model)
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).random((2, 3, 128, 128)).astype(np.float32))
+    gallery.netdsl("run", model, "--input", f"image={tmp_path / 'image.npy'}", "-o", result, "--quiet")
+    with np.load(result) as arrays:
+        rows = {len(a) for a in arrays.values()}
+        assert len(rows) == 1 and rows.pop() <= 2 * 3 * 100

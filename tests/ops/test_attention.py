@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netdsl.ir.types import NDArrayAny
+from netdsl.autodiff.extend import Extension
+from netdsl.autodiff.training_mode import to_training
+from netdsl.cost.node import node_cost
+from netdsl.ir.dims import symbol
+from netdsl.ir.graph import Value
+from netdsl.ir.opdef import Cost
+from netdsl.ir.types import DType, NDArrayAny, TensorType
+from netdsl.onnx.export import to_proto
+from netdsl.ops.attention import Attention
 from netdsl.runtime.interpret import interpret
 from netdsl.weights import WeightStore
 from tests.autodiff.checking import as_float64, gradients, run
@@ -105,3 +113,36 @@ def test_multi_head_attention(name: str) -> None:
         grad = expected[source_value.name.removeprefix(prefix)].grad
         if grad is not None:
             np.testing.assert_allclose(grads[source_value], grad.numpy(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("mask, added", [("", 0), ("all", 0), ("added", 1)])
+def test_cost(mask: str, added: int) -> None:
+    """Both products, and a scale and a softmax for each score; a mask of floats is added."""
+    (node,) = graph_of(_case(mask, True)[0]).nodes
+    pairs = symbol("N") * symbol("L") * symbol("S")
+    assert node_cost(node) == Cost(macs=pairs * (6 + 9), other=pairs * 3 * (5 + added))
+
+
+def test_dropout_draws_for_each_share() -> None:
+    for text, drawn in (
+        ("multi_head_attention(x, 3, dropout=0.25)", [(2, 3, 4, 4)]),
+        ("multi_head_attention(x, 3)", []),
+    ):
+        graph = graph_of(Case("drop", f"input x: float32[2, 4, 6] output y = {text}", {}))
+        extension = Extension(graph)
+        to_training(extension, graph.nodes, Value("seed", TensorType(DType.int64, ())), frozenset())
+        assert [n.output.shape for n in extension.nodes if n.op.name == "uniform_random"] == drawn
+
+
+def test_frozen_attention_drops_nothing() -> None:
+    source = "input x: float32[2, 4, 6] frozen f = multi_head_attention(_, 3, dropout=0.25) output y = f(x)"
+    (op,) = (n.op for n in graph_of(Case("frozen", source, {})).nodes if isinstance(n.op, Attention))
+    assert op.dropout == 0
+
+
+def test_one_node_from_opset_23() -> None:
+    graph = graph_of(_case("keys", True)[0])
+    kinds = {opset: [n.op_type for n in to_proto(graph, WeightStore(()), opset=opset).graph.node] for opset in (22, 23)}
+    assert "Attention" not in kinds[22]
+    assert kinds[23].count("Attention") == 1
+    assert not {"MatMul", "Softmax"} & set(kinds[23])

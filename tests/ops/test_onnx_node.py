@@ -45,6 +45,7 @@ CALLS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "absent_input": ("onnx.Clip(x, none, 0.5)", ALL, "float32[N, 3, H, 8*w]"),
     "type_of_the_operand": ("onnx.Mod(cast(x, float64), 2, fmod=1)", ALL, "float64[N, 3, H, 8*w]"),
     "constant_shape": ("onnx.Reshape(x, tensor([0, -1], dtype=int64))", ALL, "float32[N, 24*H*w]"),
+    "to_a_scalar": ("onnx.Reshape(onnx.ReduceSum(x), [])", ALL, "float32[]"),
     "slice": ("onnx.Slice(x, [1], [-2], [3], [3])", ALL, "float32[N, 3, H, 3*w - w//3 - 1]"),
     "resize": ("onnx.Resize(x, none, [1, 1, 2, 0.5])", ALL, "float32[N, 3, 2*H, 4*w]"),
     "element_type": ("onnx.Cast(x, to=int32)", ALL, "int32[N, 3, H, 8*w]"),
@@ -141,3 +142,9 @@ def test_types_stay_in_a_model_of_16_bits() -> None:
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     found = Session(model.SerializeToString(), "cpu", threads=1).run({"x": x})["y"]
     np.testing.assert_allclose(found, interpret(graph, {"x": x}, store)["y"], atol=2e-2)
+
+
+def test_numbers_must_fit_the_operand() -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        _graph("input x: uint8[N] output y = onnx.Add(x, 300)")
+    assert "B is uint8, which does not hold the numbers" in caught.value.diagnostics[0].message

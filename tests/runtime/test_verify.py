@@ -12,8 +12,10 @@ from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.graph import Graph, Output
 from netdsl.ir.types import DType
+from netdsl.onnx.precision import to_precision
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.batch_norm import BatchNorm
+from netdsl.passes.pipelines import optimize
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.samples import choose_symbols, random_inputs
 from netdsl.runtime.verify import compare
@@ -185,3 +187,30 @@ def test_a_selection_may_hang_on_the_last_bit_of_a_score(runtime):
     operands = [f"non_max_suppression/operand {i}" for i in (0, 1)]
     assert [d.output for d in found.differences] == ["kept", *operands]
     assert not compare(one, detector(1.0), WeightStore(()), runtime=runtime).ok
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+def test_a_deep_network_stays_small_enough_to_compare(runtime):
+    """Sums over 60 units grow by a factor of thousands with statistics that do not fit, and the exponential of that is
+    infinite."""
+    source = """network T {
+        input x: float32[N, 4, 3, 5]
+        repeat 60 { x = x + (x -> conv(4, 3, padding=1, bias=false) -> batch_norm) }
+        output y = exp(x)
+    }"""
+    graph = elaborate(SourceFile("t.net", source)).graph
+    store = WeightStore(graph.parameters)
+    found = compare(graph, optimize(graph), store, runtime=runtime)
+    assert found.ok
+    assert np.isfinite(found.worst.absolute) and found.worst.relative > 0
+    assert not compare(graph, without(graph, BatchNorm), store, runtime=runtime).ok
+
+
+def test_a_selection_in_another_precision():
+    graph = detector(1.0)
+    narrow = to_precision(graph, DType.float16)
+    store = WeightStore(graph.parameters)
+    found = compare(graph, narrow, store, tolerance=2e-2)
+    assert found.ok
+    assert found.worst.relative > 1e-5
+    assert not compare(graph, to_precision(detector(2.0), DType.float16), store, tolerance=2e-2).ok

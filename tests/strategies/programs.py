@@ -277,21 +277,26 @@ _SPACES = (
     "\n\n\n",
     "\t",
     "\r\n",
-    " # remark\n",
-    "\n# a line of its own\n",
+    " # remark {}\n",
+    "\n# a line of its own {}\n",
+    ' # one {} \n # "and another" -> {{ ( \n',
+    "#close ünï {}\r\n\t\n",
+    "\n\n\n# netdsl: allow unused-value # {}\n\n\n",
     "  #\n",
 )
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> str:
-    """The text of a file. Between any two words stands white space by chance, comments included."""
+    """The text of a file. Between any two words stands white space by chance, comments included. They have numbers, so
+    that none can take another's place unseen."""
     words = [word for definition in draw(st.lists(definitions(), max_size=4)) for word in ["", *definition]]
     wild = draw(st.booleans())
     out: list[str] = []
     random = draw(st.randoms(use_true_random=False))
-    for word in words:
+    for number, word in enumerate(words):
         # An empty word stands where a statement starts.
         out.append(word or "\n")
-        out.append(random.choice(_SPACES) if wild and random.random() < 0.3 else " ")
-    return "".join(out)
+        out.append(random.choice(_SPACES).format(number) if wild and random.random() < 0.3 else " ")
+    end = draw(st.sampled_from(("", "# the end", "\n# the end", "\n\n#\n#")))
+    return "".join(out) + end

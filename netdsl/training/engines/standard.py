@@ -80,7 +80,7 @@ class StandardEngine:
         self.weights: dict[str, TensorType] = {p.name: p.value.type for p in graph.parameters}
         self.trainable = trainable_names(graph)
         self._state = self._open({name: weights[name] for name in self.weights}, device)
-        self._models = self._models_for(recipe, graph, Target(self._state.device, threads or os.cpu_count() or 1))
+        self._models = self._models_for(recipe, graph, _target(self._state.device, threads))
         self._threads = threads
         self._trained: Mapping[str, int] = dict.fromkeys(self.trainable, 0)
         self._steppers: dict[str, Runner] = {}
@@ -222,3 +222,8 @@ def _owner(name: str) -> str:
 
 def _result(values: dict[str, NDArrayAny]) -> StepResult:
     return StepResult(float(values.pop(LOSS)), values)
+
+
+def _target(device: Literal["cpu", "cuda"], threads: int | None) -> Target:
+    """What the engine's sessions run on; it starts their threads itself where their number is given."""
+    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None)

@@ -32,6 +32,7 @@ from netdsl.training.engines.onnxruntime_training.support import NATIVE
 from netdsl.training.engines.onnxruntime_training.table import support_table
 from netdsl.training.engines.onnxruntime_training.wire import blob
 from netdsl.weights import WeightStore
+from tests.autodiff.checking import run as run_nodes
 from tests.ops.harness import Case, all_cases, graph_of, inputs_of
 
 DOCS = Path(__file__).parents[3] / "docs" / "engines.md"
@@ -85,6 +86,8 @@ def _check(process: EngineProcess, name: str, case: Case) -> bool:
     rng = np.random.default_rng(0)
     for p in graph.parameters:
         arrays[p.name] = rng.uniform(0.5, 1.5, [evaluate(d, env) for d in p.value.shape]).astype(np.float32)
+    values = (*graph.inputs, *(p.value for p in graph.parameters))
+    run_nodes(graph.nodes, {v: arrays[v.name] for v in values}, env)  # finds the counts
     forward, sources = _with_loss(graph, arrays, env, rng)
     try:
         reference, found = _reference(forward, sources)

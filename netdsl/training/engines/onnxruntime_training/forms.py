@@ -181,6 +181,11 @@ def _layer_norm(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     return (g.add(cx, g.mul(cx, _normal(cx, x, op.axes, op.epsilon), weight), bias),)
 
 
+def _layer_norm_training(cx: GradientContext, node: Node) -> tuple[Value, ...]:
+    """The statistics beside it are for netdsl's own gradient; here nothing reads them."""
+    return (*_layer_norm(cx, node), *(stop(cx, v) for v in cx.emit_all(node.op, *node.inputs)[1:]))
+
+
 def _local_response_norm(cx: GradientContext, node: Node) -> tuple[Value, ...]:
     """The sum over a window of channels is a product with a matrix of bands."""
     (x,) = node.inputs
@@ -415,6 +420,7 @@ FORMS: Mapping[str, Form] = {
     "hard_swish": _hard_swish,
     "instance_norm": _grouped,
     "layer_norm": _layer_norm,
+    "layer_norm_training": _layer_norm_training,
     "local_response_norm": _local_response_norm,
     "masked_softmax": _masked_softmax,
     "matmul": _matmul,
