@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from netdsl.diagnostics import Diagnostic, Severity, nearest
 from netdsl.lint.rule import Rule
 from netdsl.source import Span
 from netdsl.syntax import tree
 
-_DIRECTIVE = re.compile(r"#\s*netdsl\s*:\s*(?P<word>[\w-]*)(?P<names>[^(]*)")  # a remark may follow in parentheses
+_DIRECTIVE = re.compile(r"#\s*netdsl\s*:\s*(?P<word>[\w-]*)(?P<names>[^(#:]*)")  # a remark may follow
+_T = TypeVar("_T")
 _Node = TypeVar("_Node", bound=tree.Node)
 _NAME = re.compile(r"[^\s,]+")
 
@@ -85,16 +86,6 @@ class Allowance:
     last: int
     owner: tree.Definition | None
 
-    def covers(self, diagnostic: Diagnostic) -> bool:
-        span = diagnostic.span
-        return (
-            span is not None
-            and diagnostic.severity is Severity.WARNING
-            and diagnostic.name == self.name
-            and span.file is self.span.file
-            and self.first <= span.line <= self.last
-        )
-
 
 def allowances(file: tree.File) -> tuple[Allowance, ...]:
     """Every name that a comment of the file allows, in the order of the text."""
@@ -114,16 +105,35 @@ def without_allowed(
     diagnostics: Sequence[Diagnostic], allowed: Sequence[Allowance]
 ) -> tuple[list[Diagnostic], set[Allowance]]:
     """What no comment silences, and the comments' names that silence something."""
-    by_name: dict[str, list[Allowance]] = {}
-    for allowance in allowed:
-        by_name.setdefault(allowance.name, []).append(allowance)
-    left, used = [], set[Allowance]()
-    for diagnostic in diagnostics:
-        covering = [a for a in by_name.get(diagnostic.name, ()) if a.covers(diagnostic)]
-        used.update(covering)
-        if not covering:
-            left.append(diagnostic)
-    return left, used
+    silenced, used = set[int](), set[Allowance]()
+    comments = _grouped(allowed, lambda a: (id(a.span.file), a.name))
+    given = _grouped(range(len(diagnostics)), lambda i: _subject(diagnostics[i]))
+    for key, names in comments.items():
+        lines = sorted((span.line, i) for i in given.get(key, ()) if (span := diagnostics[i].span))
+        names.sort(key=lambda a: a.first)
+        at, active = 0, list[Allowance]()
+        for line, i in lines:
+            while at < len(names) and names[at].first <= line:
+                active.append(names[at])
+                at += 1
+            active = [a for a in active if a.last >= line]
+            used.update(active)
+            silenced |= {i} if active else set()
+    return [d for i, d in enumerate(diagnostics) if i not in silenced], used
+
+
+def _subject(diagnostic: Diagnostic) -> tuple[int, str] | None:
+    """The file and the name of a warning; errors are not silenced."""
+    if diagnostic.severity is not Severity.WARNING or diagnostic.span is None:
+        return None
+    return id(diagnostic.span.file), diagnostic.name
+
+
+def _grouped(items: Iterable[_T], key: Callable[[_T], Any]) -> dict[Any, list[_T]]:
+    groups: dict[Any, list[_T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def unknown(file: tree.File, known: Container[str], names: Sequence[str]) -> Iterator[Diagnostic]:
@@ -135,7 +145,7 @@ def unknown(file: tree.File, known: Container[str], names: Sequence[str]) -> Ite
         if match["word"] != "allow":
             yield UNKNOWN.warn("this comment is not understood", comment.span, help="write # netdsl: allow NAME")
             continue
-        if not match["names"].strip():
+        if not _NAME.search(match["names"]):
             message = "this comment does not say which warning it allows"
             yield UNKNOWN.warn(message, comment.span, help="write # netdsl: allow NAME")
         for name, span in _names(comment, match):

@@ -84,16 +84,21 @@ _THROUGH = _LAYERS | Elementwise | PRelu | Cast | Pool | GlobalPool | AdaptiveAv
 
 def check(subject: Subject) -> Iterator[Diagnostic]:
     dropped: dict[Value, Node] = {}  # values that a dropout reaches, with it
+    biases: dict[Value, Node] = {}  # with the first layer that adds each, and a batch norm behind it
     for node in subject.graph.nodes:
         before = dropped.get(node.inputs[0]) if node.inputs else None
         if isinstance(node.op, Dropout) and node.op.rate > 0:
             dropped[node.output] = node
         elif isinstance(node.op, BatchNorm):
             if subject.trains(node.inputs[1]):
-                yield from _bias(subject, node)
                 yield from _dropout(before, node)
+                layer = subject.graph.producers.get(node.inputs[0])
+                if layer is not None and _has_bias(layer):
+                    biases.setdefault(layer.inputs[2], layer)
         elif before is not None and isinstance(node.op, _THROUGH):
             dropped[node.output] = before
+    for bias, layer in biases.items():
+        yield from _bias(subject, bias, layer)
 
 
 def _dropout(dropout: Node | None, norm: Node) -> Iterator[Diagnostic]:
@@ -108,15 +113,12 @@ def _dropout(dropout: Node | None, norm: Node) -> Iterator[Diagnostic]:
         )
 
 
-def _bias(subject: Subject, norm: Node) -> Iterator[Diagnostic]:
-    layer = subject.graph.producers.get(norm.inputs[0])
-    span = span_of(layer) if layer else None
-    if layer is None or span is None or not _has_bias(layer):
-        return
-    bias = layer.inputs[2]
+def _bias(subject: Subject, bias: Value, layer: Node) -> Iterator[Diagnostic]:
+    span = span_of(layer)
     users = subject.graph.users[bias]
-    if not subject.trains(bias) or not all(_only_normalised(subject, user, bias) for user in users):
+    if span is None or not subject.trains(bias) or not all(_only_normalised(subject, user, bias) for user in users):
         return
+    (norm, *_) = subject.graph.users[layer.output]
     yield BIAS.warn(
         f"the bias of this {layer.op.name} does nothing: the batch norm behind it subtracts it again",
         span,

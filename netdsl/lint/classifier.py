@@ -94,14 +94,15 @@ def check(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _fields(subject: Subject) -> Iterator[Diagnostic]:
-    pools = [pool for output in subject.graph.outputs if (pool := _pooling(subject, output.value))]
+    sized = any(isinstance(size, int) for image in subject.graph.inputs for size in image.shape[2:])
+    pools = [pool for output in subject.graph.outputs if sized and (pool := _pooling(subject, output.value))]
     fields = receptive_fields(subject.graph) if pools else {}
     for pool in dict.fromkeys(pools):
-        span, value = span_of(pool), pool.inputs[0]
-        image = next((v for v in subject.graph.inputs if v.rank == value.rank), None)
-        if span is None or image is None or value not in fields or not _is_smaller(fields[value], image):
+        span, field = span_of(pool), fields.get(pool.inputs[0])
+        image = next((v for v in subject.graph.inputs if field and v.rank - 2 == len(field.size)), None)
+        if span is None or field is None or image is None or not _is_smaller(field, image):
             continue
-        seen, whole = (_size(size) for size in (fields[value].size, image.shape[2:]))
+        seen, whole = (_size(size) for size in (field.size, image.shape[2:]))
         yield FIELD.warn(
             f"small receptive field: each position that this pooling puts together sees {seen} "
             f"of the {whole} pixels of '{image.name}'",
@@ -159,7 +160,7 @@ def _shares(subject: Subject) -> Iterator[Diagnostic]:
     if held < ENOUGH or held <= SHARE * total or maps is None or span is None:
         return
     own = of_layer[largest]
-    alone = f"; {largest.path} alone has {own:,} ({own / total:.1%})" if len(of_layer) > 1 else ""
+    alone = f"; '{largest.path}' alone has {own:,} ({own / total:.1%})" if len(of_layer) > 1 else ""
     units, channels = largest.inputs[1].shape[0], maps.shape[1]
     assert isinstance(units, int) and isinstance(channels, int)
     pooled = units * channels + own - _count(largest.inputs[1])

@@ -83,6 +83,8 @@ _Stacks = tuple[_Stack, ...]
 
 
 def check(subject: Subject) -> Iterator[Diagnostic]:
+    if not any(isinstance(node.op, Conv) and max(node.op.dilation) > 1 for node in subject.graph.nodes):
+        return
     stacks: dict[Value, _Stacks] = {}
     ended: list[_Stacks] = [()]
     for node in subject.graph.nodes:
@@ -91,7 +93,7 @@ def check(subject: Subject) -> Iterator[Diagnostic]:
         if after is None:
             ended += before
         else:
-            stacks.update(dict.fromkeys(node.outputs, after))
+            stacks.update((value, after) for value in node.outputs if value.rank - 2 == len(after))
     ended += [stacks[value] for value in subject.graph.output_values if value in stacks]
     found = {stack.last: stack for axes in ended for stack in axes if stack.has_holes}
     for last, stack in found.items():

@@ -7,14 +7,15 @@ turn. The work is linear in the program, times the depth of its loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from netdsl.source import Span
 from netdsl.syntax import tree
-from netdsl.syntax.bindings import children, names_in, target_names
+from netdsl.syntax.bindings import Reads, target_names
 
-#: What kind of binding it is: the whole value of a statement, one item of several, a declaration by its keyword.
+#: What kind of binding it is: "value" of a statement, "item" of several, variable of a "turn", "input", "param",
+#: "shared" (or frozen) function, "parameter".
 Kind = str
 
 
@@ -28,22 +29,19 @@ class Dead:
 
 
 def dead_bindings(
-    body: tree.Body, parameters: Iterable[tree.Parameter], after: Collection[str]
+    body: tree.Body, parameters: Sequence[tree.Parameter], after: Collection[str], reads: Reads
 ) -> tuple[list[Dead], list[Dead]]:
     """Those of a body, in the order of the text, and those of the parameters in front of it; names `after` are read
     behind the body's end."""
-    found: list[Dead] = []
-    parameters = list(parameters)
-    read = names_in(body).union(after, *(names_in(p.default) for p in parameters if p.default is not None))
-    scan = _Scan(found.append, {*after}, read)
+    defaults = [reads.of(p.default) for p in parameters if p.default is not None]
+    scan = _Scan({*after}, reads.of(body).union(after, *defaults), reads)
     scan.body(body)
-    inside, found = found[::-1], []
-    scan.report = found.append
+    inside, scan.found = scan.found, []
     for parameter in reversed(parameters):
         scan.bind(parameter.name, "parameter")
         if parameter.default is not None:
-            scan.read(names_in(parameter.default))
-    return inside, found[::-1]
+            scan.read(reads.of(parameter.default))
+    return inside[::-1], scan.found[::-1]
 
 
 class _Scan:
@@ -51,28 +49,29 @@ class _Scan:
     around it, those that are bound before that, with the place. `ever_read` are those that some expression reads: for
     others `x += 1` is no use of `x`."""
 
-    def __init__(self, report: Callable[[Dead], None], live: set[str], ever_read: frozenset[str]) -> None:
-        self.report = report
+    def __init__(self, live: set[str], ever_read: frozenset[str], reads: Reads) -> None:
         self.live = live
         self.ever_read = ever_read
+        self.reads = reads
         self.bound: list[dict[str, Span]] = [{}]
+        self.found: list[Dead] = []
 
     def read(self, names: Iterable[str]) -> None:
-        for name in self.ever_read & set(names):
-            self.live.add(name)
-            for bound in self.bound:
-                bound.pop(name, None)
+        for name in names:
+            if name in self.ever_read:
+                self.live.add(name)
+                for bound in self.bound:
+                    bound.pop(name, None)
 
     def bind(self, name: tree.Identifier, kind: Kind) -> None:
         again = next((bound[name.id] for bound in reversed(self.bound) if name.id in bound), None)
         if again is not None or name.id not in self.live:
-            self.report(Dead(name, kind, again))
+            self.found.append(Dead(name, kind, again))
         self.bound[-1][name.id] = name.span
 
     def targets(self, targets: Iterable[tree.Target], kind: Kind) -> None:
-        for target in targets:
-            for name in target_names(target):
-                self.bind(name, kind)
+        for name in (name for target in targets for name in target_names(target)):
+            self.bind(name, kind)
 
     def body(self, body: tree.Body) -> None:
         """What stands behind a `return` never runs, and is left out."""
@@ -90,48 +89,36 @@ class _Scan:
 
     def statement(self, node: tree.Statement) -> None:
         match node:
-            case tree.Assign(targets=(tree.Identifier() as name,)):
-                self.bind(name, "value")
-                self.read(names_in(node.value))
-            case tree.Assign():
-                self.targets(node.targets, "item")
-                self.read(names_in(node.value))
-            case tree.AugAssign():
-                self.bind(node.target, "value")
-                self.read({node.target.id, *names_in(node.value)})
-            case tree.Input() | tree.ParamDecl() | tree.Shared():
-                self.bind(node.name, "input" if isinstance(node, tree.Input) else _WORD[type(node)])
-                self.read(names_in(node))
             case tree.For():
                 self._loop(node.body, node.iterable, node.target)
+                return
             case tree.Repeat():
                 self._loop(node.body, node.count)
+                return
             case tree.If():
-                for body in (*(branch.body for branch in node.branches), node.otherwise):
-                    if body is not None:
-                        self.branch(body)
-                for branch in node.branches:
-                    self.read(names_in(branch.condition))
+                self._if(node)
+                return
+            case tree.Assign(targets=(tree.Identifier() as name,)) | tree.AugAssign(target=name):
+                self.bind(name, "value")
+            case tree.Assign():
+                self.targets(node.targets, "item")
+            case tree.Input() | tree.ParamDecl() | tree.Shared():
+                self.bind(node.name, _KINDS[type(node)])
             case _:
-                self.read(names_in(node))
+                pass
+        self.read(self.reads.with_changed(node))
+
+    def _if(self, node: tree.If) -> None:
+        for body in (*(branch.body for branch in node.branches), node.otherwise):
+            if body is not None:
+                self.branch(body)
+        for branch in node.branches:
+            self.read(self.reads.of(branch.condition))
 
     def _loop(self, body: tree.Body, header: tree.Expr, target: tree.Target | None = None) -> None:
-        self.read(_read_by_next_turn(body))
+        self.read(self.reads.with_changed(body))  # by the next turn
         self.branch(body, target)
-        self.read(names_in(header))
+        self.read(self.reads.of(header))
 
 
-_WORD: dict[type[tree.Statement], Kind] = {tree.ParamDecl: "param", tree.Shared: "shared"}
-
-
-def _read_by_next_turn(body: tree.Body) -> set[str]:
-    """What a loop's body reads, the names that `+=` changes included."""
-    changed = set[str]()
-    pending: list[tree.Node] = [body]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, tree.AugAssign):
-            changed.add(node.target.id)
-        elif isinstance(node, tree.Body | tree.If | tree.For | tree.Repeat | tree.Branch):
-            pending += children(node)
-    return changed | names_in(body)
+_KINDS: dict[type[tree.Statement], Kind] = {tree.Input: "input", tree.ParamDecl: "param", tree.Shared: "shared"}

@@ -43,6 +43,8 @@ network Net {
 
 def check(subject: Subject) -> Iterator[Diagnostic]:
     for node, span in subject.placed():
+        if not isinstance(node.op, Conv | Pool | ConvTranspose) or all(step == 1 for step in node.op.stride):
+            continue
         shares = _shares(node)
         if all(read == of for read, of in shares) or not _all_skip(subject, node):
             continue

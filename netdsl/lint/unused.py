@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from netdsl.diagnostics import Diagnostic
 from netdsl.lint.liveness import Dead, dead_bindings
 from netdsl.lint.rule import Rule, note_at
 from netdsl.syntax import tree
-from netdsl.syntax.bindings import bindings_of, names_in
+from netdsl.syntax.bindings import Reads, bindings_of
 
 _UNDERSCORE = "A name that starts with `_` is never warned about."
 
@@ -130,16 +130,17 @@ network Net {
 
 def check(file: tree.File, exported: Collection[str]) -> Iterator[Diagnostic]:
     """Names `exported` are used by other files."""
+    reads = Reads()
     recipes = [d for d in file.definitions if isinstance(d, tree.Train)]
     for definition in file.definitions:
         if isinstance(definition, tree.Block):
-            yield from _body(definition, ())
+            yield from _body(definition, (), reads)
         elif isinstance(definition, tree.Network):
             own = [r for r in recipes if r.network.span.text == definition.name.id]
-            yield from _body(definition, {name for recipe in own for name in _read(recipe)})
+            yield from _body(definition, {name for recipe in own for name in reads.of(recipe)}, reads)
         elif isinstance(definition, tree.Train):
-            yield from _recipe(definition, file)
-    yield from _imports(file, exported)
+            yield from _recipe(definition, file, reads)
+    yield from _imports(file, exported, reads)
 
 
 def _meant(name: tree.Identifier) -> bool:
@@ -149,10 +150,10 @@ def _meant(name: tree.Identifier) -> bool:
 # --- blocks and networks ---------------------------------------------------------------------------------------------
 
 
-def _body(node: tree.Block | tree.Network, after: Collection[str]) -> Iterator[Diagnostic]:
-    inside, parameters = dead_bindings(node.body, node.parameters, after)
-    read = names_in(node.body).union(after)
-    sizes = _names_of_sizes(node)
+def _body(node: tree.Block | tree.Network, after: Collection[str], reads: Reads) -> Iterator[Diagnostic]:
+    inside, parameters = dead_bindings(node.body, node.parameters, after, reads)
+    read = reads.of(node).union(after)
+    sizes = _names_of_sizes(node, reads)
     # Of names that nothing at all reads the first binding says so for all of them.
     told = {dead.name.id for dead in parameters} - read
     for dead in inside:
@@ -168,11 +169,11 @@ def _body(node: tree.Block | tree.Network, after: Collection[str]) -> Iterator[D
             yield _unused_parameter(dead, node)
 
 
-def _names_of_sizes(node: tree.Block | tree.Network) -> set[str]:
+def _names_of_sizes(node: tree.Block | tree.Network, reads: Reads) -> set[str]:
     """The inputs whose types hold a symbol that the body computes with."""
     known = {p.name.id for p in node.parameters}
-    computed = frozenset[str]().union(*(names_in(s) for s in node.body.statements if not isinstance(s, tree.Input)))
-    return {i.name.id for i in bindings_of(node.body).inputs if (names_in(i.type) - known) & computed}
+    computed = frozenset[str]().union(*(reads.of(s) for s in node.body.statements if not isinstance(s, tree.Input)))
+    return {i.name.id for i in bindings_of(node.body).inputs if (reads.of(i.type) - known) & computed}
 
 
 def _warning(dead: Dead, *, unused: bool) -> Diagnostic:
@@ -199,22 +200,17 @@ def _unused_parameter(dead: Dead, owner: tree.Block | tree.Network) -> Diagnosti
     name, what = dead.name.id, "block" if isinstance(owner, tree.Block) else "network"
     notes = note_at(f"'{name}' is bound again here", dead.again, dead.name.span) if dead.again else ()
     message = f"the {what} '{owner.name.id}' never reads its parameter '{name}'"
-    return PARAMETER.warn(message, dead.name.span, notes=notes, help=f"use it, delete it, or call it '_{name}'")
+    help = f"use it, delete it, or call it '_{name}'" if what == "block" else "use it or delete it"
+    return PARAMETER.warn(message, dead.name.span, notes=notes, help=help)
 
 
 # --- recipes and imports ---------------------------------------------------------------------------------------------
 
 
-def _read(recipe: tree.Train) -> frozenset[str]:
-    """The names that a recipe reads, also those of its parameters' defaults and what `+=` changes."""
-    defaults: Iterable[tree.Expr] = (p.default for p in recipe.parameters if p.default is not None)
-    return names_in(recipe.body).union(*(names_in(default) for default in defaults))
-
-
-def _recipe(recipe: tree.Train, file: tree.File) -> Iterator[Diagnostic]:
+def _recipe(recipe: tree.Train, file: tree.File, reads: Reads) -> Iterator[Diagnostic]:
     """Targets and parameters; other names that a recipe never reads are errors. A parameter that is the network's, too,
     is set together with that."""
-    read = _read(recipe)
+    read = reads.of(recipe)
     networks = (d for d in file.definitions if isinstance(d, tree.Network) and d.name.id == recipe.network.span.text)
     shared = {p.name.id for network in networks for p in network.parameters}
     for target in bindings_of(recipe.body).inputs:
@@ -227,10 +223,10 @@ def _recipe(recipe: tree.Train, file: tree.File) -> Iterator[Diagnostic]:
             yield PARAMETER.warn(message, name.span, help="use it or delete it")
 
 
-def _imports(file: tree.File, exported: Collection[str]) -> Iterator[Diagnostic]:
+def _imports(file: tree.File, exported: Collection[str], reads: Reads) -> Iterator[Diagnostic]:
     if not any(isinstance(d, tree.Block | tree.Network | tree.Train) for d in file.definitions):
         return
-    used = frozenset(exported).union(*(names_in(definition) for definition in file.definitions))
+    used = frozenset(exported).union(*(reads.of(definition) for definition in file.definitions))
     for definition in file.definitions:
         if isinstance(definition, tree.Import):
             names = [definition.alias]

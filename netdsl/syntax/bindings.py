@@ -87,19 +87,50 @@ def _bound_by(node: tree.Node) -> Iterator[tree.Identifier]:
             yield label
 
 
-def names_in(node: tree.Node) -> frozenset[str]:
-    """The names that expressions in a node read. `x += e` reads none by itself: a name that only it uses is unused."""
-    return _names(_Key(node))
+class Reads:
+    """The names that expressions read, by the node that holds them; each node is looked through once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tree.Node, frozenset[str], frozenset[str]]] = {}
+
+    def of(self, node: tree.Node) -> frozenset[str]:
+        """Those in a node. `x += e` reads none by itself: a name that nothing else reads is of no use."""
+        return self._find(node)[1]
+
+    def with_changed(self, node: tree.Node) -> frozenset[str]:
+        """The same with the names that `+=` changes: it needs their values."""
+        _, names, changed = self._find(node)
+        return names | changed if changed else names
+
+    def _find(self, node: tree.Node) -> tuple[tree.Node, frozenset[str], frozenset[str]]:
+        found = self._known.get(id(node))
+        if found is None:
+            found = self._known[id(node)] = (node, *self._in_parts(node))
+        return found
+
+    def _in_parts(self, node: tree.Node) -> tuple[frozenset[str], frozenset[str]]:
+        if isinstance(node, _HOLDS_STATEMENTS):
+            parts = [self._find(child) for child in children(node)]
+            return frozenset().union(*(p[1] for p in parts)), frozenset().union(*(p[2] for p in parts))
+        changed = frozenset((node.target.id,)) if isinstance(node, tree.AugAssign) else _NONE
+        if isinstance(node, tree.Output) and node.value is None:
+            return frozenset(name.id for name in node.names), changed
+        return _names(node), changed
 
 
-@lru_cache(maxsize=4096)
-def _names(key: _Key) -> frozenset[str]:
+_NONE: frozenset[str] = frozenset()
+_HOLDS_STATEMENTS = tree.Definition | tree.Body | tree.Branch | tree.For | tree.If | tree.Repeat
+
+
+def _names(root: tree.Node) -> frozenset[str]:
     found: set[str] = set()
-    for node in _walk(key.node):
-        if isinstance(node, tree.Name):
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if type(node) is tree.Name:
             found.add(node.id)
-        elif isinstance(node, tree.Output) and node.value is None:
-            found.update(name.id for name in node.names)
+        else:
+            pending += children(node)
     return frozenset(found)
 
 

@@ -142,3 +142,83 @@ def test_fmt_leaves_the_old_file_whole_when_writing_fails(write, tmp_path, monke
     assert "m.net: No space left on device" in result.stderr
     assert (tmp_path / "m.net").read_text() == LOOSE
     assert [p.name for p in tmp_path.iterdir()] == ["m.net"]
+
+
+WARNED = "network M {\n    input x: float32[N, 8]\n    z = x -> relu\n    output y = x -> dense(4)\n}\n"
+
+
+def test_warnings_have_names_and_leave_the_status_at_0(write):
+    result = invoke("check", write("w.net", WARNED))
+    assert result.exit_code == 0
+    assert result.stdout == "w.net: ok (1 warning)\n"
+    assert result.stderr.startswith("w.net:3:5: warning: 'z' is never read [unused-value]\n")
+
+
+def test_json_carries_the_names_of_warnings(write):
+    result = invoke("check", "--format", "json", write("w.net", WARNED))
+    assert result.exit_code == 0
+    assert [(d["severity"], d["name"]) for d in json.loads(result.stdout)] == [("warning", "unused-value")]
+
+
+@pytest.mark.parametrize("command", [("compile",), ("report", "--format", "csv")])
+def test_other_commands_print_warnings_on_stderr_unless_quiet(write, command):
+    name, *options = command
+    result = invoke(name, write("w.net", WARNED), *options)
+    assert result.exit_code == 0
+    assert "[unused-value]" in result.stderr
+    assert "unused-value" not in result.stdout
+    assert "unused-value" not in invoke(name, "w.net", "--quiet", *options).output
+
+
+def test_explain_prints_the_page_of_a_warning():
+    result = invoke("check", "--explain", "bias-before-batch-norm")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("bias-before-batch-norm: A bias right before a batch norm\n")
+    assert "write  # netdsl: allow bias-before-batch-norm" in result.stdout
+
+
+def test_explain_proposes_the_nearest_name():
+    result = invoke("check", "--explain", "bias-before-batchnorm")
+    assert result.exit_code == 2
+    assert "There is no warning 'bias-before-batchnorm': did you mean bias-before-batch-norm?" in result.stderr
+    assert "there are bias-before-batch-norm, dropout" in invoke("check", "--explain", "xyz").stderr
+
+
+def test_a_check_needs_files_or_a_warning_to_explain():
+    result = invoke("check")
+    assert result.exit_code == 2
+    assert "Missing argument 'FILE.net...'" in result.stderr
+
+
+COMMENTED = {
+    "inside argument lists": ("A = f(1,  # one\n# two\n2)\n", "A = f(1,  # one\n      # two\n      2)\n"),
+    "after the last item": ("A = [1,\n2 # two\n# end\n]", "A = [\n    1,\n    2,  # two\n    # end\n]\n"),
+    "between steps": (
+        "A = x # first\n# then\n-> f # next\n-> g",
+        "A = x  # first\n    # then\n    -> f  # next\n    -> g\n",
+    ),
+    "at the end without a line break": ("A = 1\n\n\n# end", "A = 1\n\n# end\n"),
+    "behind the last word": ("A = 1 # end", "A = 1  # end\n"),
+    "with carriage returns": ("# a\r\nA = 1 # b\r\n\r\n\r\n# c\r\n", "# a\nA = 1  # b\n\n# c\n"),
+    "with tabs": ("\t# a\n\tA = 1\t# b\t\n", "# a\nA = 1  # b\n"),
+    "that allow warnings": (
+        "# netdsl: allow unused-value\nblock B(x) {\n  y = x # netdsl: allow unused-value (why)\nreturn x}",
+        "# netdsl: allow unused-value\nblock B(x) {\n    y = x  # netdsl: allow unused-value (why)\n    return x\n}\n",
+    ),
+    "before else": (
+        "block B(x) {\nif x.rank == 1 { y = x } # one\n# or\nelse { y = 2 * x }\nreturn y\n}",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("place", COMMENTED)
+def test_fmt_keeps_comments(write, tmp_path, place):
+    before, after = COMMENTED[place]
+    (tmp_path / "m.net").write_bytes(before.encode())
+    assert invoke("fmt", "m.net").exit_code == 0
+    text = (tmp_path / "m.net").read_bytes().decode()
+    if after is not None:
+        assert text == after
+    assert text.count("#") == before.count("#")
+    assert invoke("fmt", "--check", "m.net").exit_code == 0

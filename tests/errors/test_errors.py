@@ -14,6 +14,7 @@ import pytest
 
 from netdsl.diagnostics import DiagnosticError, Severity, render_all
 from netdsl.elaborate import check, elaborate
+from netdsl.lint import RULES
 from netdsl.syntax.read import read_source
 
 FOLDER = Path(__file__).parent
@@ -43,6 +44,10 @@ def test_message(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if UPDATE:
         expected.write_text(text, encoding="utf-8")
     assert text == expected.read_text(encoding="utf-8")
+
+
+def test_every_warning_has_a_program() -> None:
+    assert {f"warning_{name.replace('-', '_')}.net" for name in RULES} <= set(PROGRAMS)
 
 
 def test_enough_programs() -> None:

@@ -210,6 +210,12 @@ def test_receptive_fields_that_are_no_classifiers_matter(body: str, shape: str) 
     assert warned(image(body, shape=shape)) == []
 
 
+def test_a_receptive_field_in_inputs_of_several_ranks() -> None:
+    """What is pooled has fewer axes than the input that it comes from, and as many as the other one."""
+    body = "input small: float32[N, 10, 8, 8]\ny = (x -> conv(10, 3) -> mean(axes=2)) + mean(small)\n"
+    assert warned(image(body + "x = y -> global_avg_pool -> flatten", shape="N, 6, 32, 32, 32")) == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
