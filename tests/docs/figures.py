@@ -31,7 +31,7 @@ def unproved(page: Path) -> list[str]:
                 proved |= _numbers(span)
     for number, line in enumerate(_NO_PROSE.sub(_blank, text).splitlines(), 1):
         plain = _SPAN.sub("", line)
-        for figure in [*_BOLD.findall(plain), *_PLAIN.findall(plain)]:
+        for figure in dict.fromkeys([*_BOLD.findall(plain), *_PLAIN.findall(plain)]):
             if _value(figure) not in proved:
                 wrong.append(f"{page.name}:{number}: {figure} is in no output of this page")
     return wrong
