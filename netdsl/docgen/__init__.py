@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from netdsl.docgen.commands import commands_page
+from netdsl.docgen.library import library_page
 from netdsl.docgen.operators import operators_page
 from netdsl.docgen.python_api import python_page
 from netdsl.docgen.warnings import warnings_page
@@ -19,6 +20,7 @@ from netdsl.docgen.warnings import warnings_page
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "docs/operators.md": operators_page,
+        "docs/library.md": library_page,
         "docs/warnings.md": warnings_page,
         "docs/cli.md": commands_page,
         "docs/python.md": python_page,
