@@ -52,7 +52,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^ *```$",
 _FRACTION = re.compile(r"(\d+\.\d+(?:e[-+]?\d+)?)")
 #: What differs from run to run, by the text that follows it.
 _VOLATILE = re.compile(
-    r"(?:best, )?[\d.,]+(?= s$| s left$| items/s)|(?<=best in epoch )\d+|(?<=  )[\d,]+(?= bytes$)"
+    r"(?:best, )?[\d.,]+(?= s$| s \|$| s left$| items/s)|(?<=best in epoch )\d+|(?<=  )[\d,]+(?= bytes$)"
     r"|(?<=at most )[\d.e-]+, [\d.e-]+(?= of its)",
     re.MULTILINE,
 )

@@ -105,6 +105,11 @@ def _loaded(html: str) -> list[str]:
     return re.findall(rf"{embedded}|<link[^>]*stylesheet[^>]*=\"?https?:[^>]*", html)
 
 
+def test_the_gallery_names_every_example() -> None:
+    named = re.findall(r"`(\w+)`", prose(ROOT / "docs" / "gallery.md"))
+    assert sorted(named) == sorted(path.stem for path in ROOT.glob("examples/*.net"))
+
+
 def test_every_kind_of_block_is_there() -> None:
     """The patterns above find blocks at all."""
     words = {word for block in every("net") for word in block.words}
