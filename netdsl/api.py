@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from netdsl.passes import RewriteLog, optimize
 from netdsl.passes.equal_weights import EqualWeights
 from netdsl.report.formats import as_object
 from netdsl.report.model import analyse
+from netdsl.report.training import training_peak
 from netdsl.runtime.session import Session
 from netdsl.runtime.verify import TOLERANCES, Comparison, compare
 from netdsl.source import SourceFile
@@ -39,7 +40,8 @@ class Model:
     """A compiled network.
 
     `source_graph` is what the program says, `graph` what is exported, after the rewrites in `log`. `warnings` are the
-    program's. Weights are drawn, or read from a checkpoint, when they are first needed.
+    program's. Weights are drawn, or read from a checkpoint, when they are first needed. `training_peak` gives the bytes
+    that a step of the program's recipe takes, None without one.
     """
 
     source_graph: Graph
@@ -49,6 +51,7 @@ class Model:
     precision: DType = DType.float32
     log: RewriteLog = field(default_factory=RewriteLog)
     warnings: tuple[Diagnostic, ...] = ()
+    training_peak: Callable[[], int | None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -102,7 +105,7 @@ class Model:
 
     def report(self) -> dict[str, Any]:
         """Parameters, MACs, FLOPs, memory, receptive fields: the object of `netdsl report --format json`."""
-        return as_object(analyse(self.source_graph))
+        return as_object(analyse(self.source_graph, self.training_peak()))
 
     def verify(self) -> Comparison:
         """Runs the graph before and after the rewrites on random inputs, and compares the outputs.
@@ -178,7 +181,9 @@ def _compile(
     dtype = DType(precision)
     graph = EqualWeights(store).run(made.graph, log) if level == 2 else made.graph
     graph = to_precision(optimize(graph, level, log), dtype)
-    return Model(made.graph, graph, store, opset, dtype, log, made.warnings)
+    return Model(
+        made.graph, graph, store, opset, dtype, log, made.warnings, partial(training_peak, source, made, settings)
+    )
 
 
 def _require(name: str, value: object, allowed: Container[object], words: str) -> None:

@@ -1,5 +1,6 @@
 """The Python API as a user calls it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
 import netdsl
+from netdsl.cli.main import command_line
 from netdsl.elaborate import UsageError
 
 NET = """network Small(classes=10, mode="relu") {
@@ -106,3 +109,12 @@ def test_unknown_names_are_usage_errors(file, options):
 def test_options_out_of_range(file, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         netdsl.compile(file, **options)
+
+
+def test_the_report_is_that_of_the_command() -> None:
+    """The training step's memory included."""
+    path = ROOT / "examples" / "lenet5.net"
+    done = CliRunner().invoke(command_line, ["report", str(path), "--format", "json"])
+    found = netdsl.compile(path).report()
+    assert {**found, "layers": []} == {**json.loads(done.stdout), "layers": []}
+    assert found["totals"]["training_peak_bytes"] > found["totals"]["peak_bytes"]

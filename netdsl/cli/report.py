@@ -9,23 +9,17 @@ from pathlib import Path
 
 import click
 
-from netdsl.autodiff.memory import step_peak_bytes
-from netdsl.autodiff.step import build_step
 from netdsl.cli.console import Console
 from netdsl.cli.options import check_output, common, program
-from netdsl.diagnostics import DiagnosticError
-from netdsl.elaborate import Elaborated, UsageError, elaborate, elaborate_recipe
+from netdsl.elaborate import elaborate
 from netdsl.files import atomic_write
 from netdsl.report.formats import to_csv, to_json, to_markdown
 from netdsl.report.group import By, group_rows
 from netdsl.report.model import Report, Row, analyse
 from netdsl.report.page import to_html
 from netdsl.report.table import to_table
-from netdsl.source import SourceFile
-from netdsl.syntax import tree
+from netdsl.report.training import training_peak
 from netdsl.syntax.read import read_source
-from netdsl.training.freezing import trained_since
-from netdsl.training.models import RecipeModels, trainable_names
 
 
 @click.command("report")
@@ -93,20 +87,7 @@ def _analysed(console: Console, model: str, network: str | None, settings: Mappi
     source = read_source(model)
     made = elaborate(source, network=network, settings=settings)
     console.warnings(made.warnings)
-    return analyse(made.graph, _training_peak(source, made, settings))
-
-
-def _training_peak(source: SourceFile, made: Elaborated, settings: Mapping[str, str]) -> int | None:
-    """The memory of the step that the recipe begins with, for one item; None without a recipe that can be trained."""
-    if not any(isinstance(d, tree.Train) for d in made.file.definitions):
-        return None
-    try:
-        trained = elaborate_recipe(source, network=made.graph.name, settings=settings)
-        models = RecipeModels(trained.recipe, trained.graph)
-        options = models.options(trained_since(trained.recipe, trainable_names(trained.graph), 0))
-        return step_peak_bytes(build_step(trained.graph, options, models.results))
-    except (DiagnosticError, UsageError):  # `check` and `train` say what is wrong with a recipe
-        return None
+    return analyse(made.graph, training_peak(source, made, settings))
 
 
 def _rendered(
