@@ -36,7 +36,7 @@ INPUTS = """
     input pictures: int64[K]
     param trained: float32[4]
 """
-#: Tensors and arguments of a right call, where those of `_usual` would be wrong: texts by the arguments' names.
+#: Tensors and arguments of a right call, where those of `USUAL` would be wrong: texts by the arguments' names.
 RIGHT: dict[str, dict[str, str]] = {
     "attention": {"q": "rows", "k": "rows", "v": "rows", "heads": "2"},
     "categorical_cross_entropy": {"one_hot": "y"},
@@ -65,6 +65,7 @@ RIGHT: dict[str, dict[str, str]] = {
     "tile": {"repeats": "(1, 2, 1, 1)"},
     "where": {"condition": "flags", "a": "x", "b": "y"},
 }
+#: An argument of a right call by what it takes.
 USUAL = {
     "tensor": "x",
     "tensor or number": "x",
