@@ -56,9 +56,9 @@ def step_of(made: ElaboratedRecipe, spec: OptimizerSpec | None = None, **options
     return build_step(made.graph, StepOptions(optimizer.name, optimizer.arguments, trainable, **options), ["loss"])
 
 
-def lowered(step: StepGraph, threads: int = 1) -> tuple[Graph, ModelProto]:
+def lowered(step: StepGraph, batch: int, threads: int = 1) -> tuple[Graph, ModelProto]:
     graph = run_passes(step.graph, TRAINING, RewriteLog())
-    return graph, to_proto(graph, WeightStore(()), target=Target("cpu", threads, certain=True))
+    return graph, to_proto(graph, WeightStore(()), target=Target("cpu", threads, certain=True, batch=batch))
 
 
 def init(name: str, file: str, seed: int = 0) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def drawn(value: Value, shape: list[int], kind: str, rng: np.random.Generator, i
     return np.exp(numbers) / np.exp(numbers).sum(1, keepdims=True)
 
 
-def stepper_of(step: StepGraph, arrays: dict[str, Any], threads: int) -> Stepper:
+def stepper_of(step: StepGraph, arrays: dict[str, Any], batch: int, threads: int) -> Stepper:
     """Takes the weights out of `arrays`, one after the other."""
-    graph, model = lowered(step, threads)
+    graph, model = lowered(step, batch, threads)
     once = in_place_state(graph, NEXT)
     changed = {o.name.removeprefix(NEXT) for o in graph.outputs if o.name.startswith(NEXT)} - once
     state = DeviceState({}, device="cpu")
@@ -112,7 +112,7 @@ def peak() -> int:
 def timed(name: str, file: str, threads: int) -> dict[str, Any]:
     arrays, network = dict(np.load(file)), network_of(name)
     before = peak()
-    stepper = stepper_of(step_of(recipe_of(name)), arrays, threads)
+    stepper = stepper_of(step_of(recipe_of(name)), arrays, network.batch, threads)
     inputs = inputs_of(arrays, 1e-4)
     del arrays
     seconds = []
@@ -128,7 +128,8 @@ def losses(name: str, file: str, optimizer: str = "sgd momentum") -> dict[str, A
     if not name.startswith("loss:") and optimizer == "sgd momentum":
         rate = network_of(name).rate
     arrays = dict(np.load(file))
-    stepper = stepper_of(step_of(recipe_of(name), OptimizerSpec.of(kind, given)), arrays, 1)
+    step = step_of(recipe_of(name), OptimizerSpec.of(kind, given))
+    stepper = stepper_of(step, arrays, network_of(name).batch, 1)
     return {"losses": [float(stepper.run(inputs_of(arrays, rate))["loss"]) for _ in range(STEPS)]}
 
 
@@ -138,7 +139,7 @@ def gradients(name: str, file: str, out: str) -> dict[str, Any]:
     arrays = dict(np.load(file))
     settings = {} if name.startswith("loss:") or network_of(name).ids else {"activation": "silu"}
     step = step_of(recipe_of(name, **settings), phase="first")
-    _, model = lowered(step)
+    _, model = lowered(step, network_of(name).batch)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # what the model was made for
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
@@ -153,7 +154,7 @@ def profile(name: str, file: str, threads: int) -> dict[str, Any]:
     """Milliseconds of one step by ONNX operator, and by layer and operator: the ten slowest each."""
     arrays = dict(np.load(file))
     step = step_of(recipe_of(name))
-    _, model = lowered(step, threads)
+    _, model = lowered(step, network_of(name).batch, threads)
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.intra_op_num_threads = True, threads
     options.profile_file_prefix = str(Path(file).with_suffix(""))

@@ -116,11 +116,13 @@ class LayerContext(Protocol):
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a model is made for, where an operator has several ONNX forms: the kind of device and, on a CPU, how many
-    threads ONNX Runtime will have. `certain`: it is netdsl that starts them; else any number may be there after all."""
+    threads ONNX Runtime will have. `certain`: it is netdsl that starts them; else any number may be there after all.
+    `batch`: what a symbolic axis will probably be."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
     certain: bool = False
+    batch: int = 32
 
     @property
     def adds_in_order(self) -> bool:

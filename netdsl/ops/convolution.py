@@ -147,7 +147,7 @@ class Conv(Primitive):
         input = node.inputs[0].type
         kernel = self._kernel(node.inputs[1].type)
         if not cx.is_constant(parameters[0]):
-            where = geometry(input, node.inputs[1].type, node.output.type, *self._window, self.groups)
+            where = geometry(input, node.inputs[1].type, node.output.type, *self._window, self.groups, cx.target)
             form = choose(FORWARD, where, cx.target)
             if form.name != "native":
                 return _biased(cx, form.emit(cx, where, x, parameters[0]), parameters[1:], len(kernel))

@@ -20,12 +20,11 @@ from netdsl.ir.opdef import Emitter, Target
 from netdsl.ir.types import DType, TensorType
 from netdsl.ops.spatial import SamePads, same_amounts
 
-ASSUMED = 32  #: the size of a symbolic axis, for estimates
-
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution of `[batch, channels, *size]` to `[batch, outputs, *out]`; `pads` are (begin, end) per axis."""
+    """A convolution of `[batch, channels, *size]` to `[batch, outputs, *out]`; `pads` are (begin, end) per axis.
+    Estimates take symbolic sizes to be `assumed`."""
 
     dtype: DType
     batch: Dim
@@ -38,6 +37,7 @@ class Geometry:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     pads: tuple[tuple[Dim, Dim], ...]
+    assumed: int = 32
 
     @property
     def rank(self) -> int:
@@ -82,17 +82,17 @@ class Geometry:
 
     @cached_property
     def images(self) -> int:
-        return _plain(self.batch)
+        return self._plain(self.batch)
 
     @cached_property
     def area(self) -> int:
         """Input positions."""
-        return prod(map(_plain, self.size))
+        return prod(self.sizes(self.size))
 
     @cached_property
     def places(self) -> int:
         """Output positions."""
-        return prod(map(_plain, self.out))
+        return prod(self.sizes(self.out))
 
     @property
     def taps(self) -> int:
@@ -107,11 +107,10 @@ class Geometry:
         return self.outputs // self.groups
 
     def sizes(self, dims: Sequence[Dim]) -> list[int]:
-        return [_plain(d) for d in dims]
+        return [self._plain(d) for d in dims]
 
-
-def _plain(dim: Dim) -> int:
-    return dim if isinstance(dim, int) else ASSUMED
+    def _plain(self, dim: Dim) -> int:
+        return dim if isinstance(dim, int) else self.assumed
 
 
 def geometry(
@@ -122,15 +121,24 @@ def geometry(
     padding: SamePads,
     dilation: tuple[int, ...],
     groups: int,
+    target: Target = Target(),  # noqa: B008
 ) -> Geometry:
     """The geometry of a convolution by the types of its operands and result."""
-    kernel = tuple(_plain(k) for k in weight.shape[2:])
+    kernel = tuple(map(_whole, weight.shape[2:]))
     pads: tuple[tuple[Dim, Dim], ...] = (
         same_amounts(x.shape[2:], kernel, stride, dilation) if padding == "same" else padding
     )
-    channels, outputs = _plain(x.shape[1]), _plain(y.shape[1])
+    channels, outputs = _whole(x.shape[1]), _whole(y.shape[1])
     sizes = x.shape[2:], y.shape[2:]
-    return Geometry(x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads)
+    return Geometry(
+        x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads, assumed=target.batch
+    )
+
+
+def _whole(dim: Dim) -> int:
+    """A dimension that is always an integer: channels and kernels."""
+    assert isinstance(dim, int)
+    return dim
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class ConvWeightGradient(_Gradient):
     @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, x: str, dy: str) -> str:
         types = node.inputs[0].type, node.output.type, node.inputs[1].type
-        g = geometry(*types, self.stride, self.padding, self.dilation, self.groups)
+        g = geometry(*types, self.stride, self.padding, self.dilation, self.groups, cx.target)
         return choose(WEIGHT, g, cx.target).emit(cx, g, x, dy)
 
     def gradient(self, cx: GradientContext, node: Node, dw: Value) -> Sequence[Value | None]:
@@ -124,7 +124,7 @@ class ConvInputGradient(_Gradient):
     @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, dy: str, weight: str) -> str:
         types = node.output.type, node.inputs[1].type, node.inputs[0].type
-        g = geometry(*types, self.stride, self.padding, self.dilation, self.groups)
+        g = geometry(*types, self.stride, self.padding, self.dilation, self.groups, cx.target)
         return choose(INPUT, g, cx.target).emit(cx, g, dy, weight)
 
     def gradient(self, cx: GradientContext, node: Node, dx: Value) -> Sequence[Value | None]:

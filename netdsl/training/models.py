@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import ModelProto
@@ -79,7 +79,7 @@ class RecipeModels:
         return StepModel(step, graph, self._lower(graph))
 
     def _lower(self, graph: Graph) -> ModelProto:
-        return to_proto(graph, WeightStore(()), opset=self.opset, target=self.target)
+        return to_proto(graph, WeightStore(()), opset=self.opset, target=replace(self.target, batch=self.recipe.batch))
 
 
 def initial_value(tensor: StateTensor) -> NDArrayAny:
