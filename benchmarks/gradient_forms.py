@@ -74,6 +74,10 @@ SHAPES += [
     Shape(4, 96, 96, 32, 3, 1, 96),
     Shape(4, 64, 64, 64, 3),
     Shape(4, 128, 128, 32, 3),
+    Shape(4, 256, 256, 16, 3),
+    Shape(4, 512, 256, 16, 3),
+    Shape(4, 256, 512, 8, 3),
+    Shape(4, 512, 512, 8, 3),
     Shape(8, 128, 128, 14, 3, 1, 32),
 ]
 KINDS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
@@ -158,7 +162,8 @@ def measure(kind: str, shape: Shape, target: Target, repeat: int, verbose: bool)
             results.append(run().copy_outputs_to_cpu()[0])
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], rtol=1e-2, atol=1e-2)
-    picked, fastest = choose(KINDS[kind], g, target).name, min(times, key=lambda n: times[n])
+    others = {k: choose(KINDS[k], g, target) for k in KINDS if k != kind}
+    picked, fastest = choose(KINDS[kind], g, target, others).name, min(times, key=lambda n: times[n])
     text = "  ".join(f"{n} {t / unit:.2f}" + ("*" if n == picked else "") for n, t in times.items())
     guess = " ".join(f"{f.name} {seconds(f.work(g), target) * 1e3:.3f}" for f in KINDS[kind] if f.applies(g))
     real = " ".join(f"{n} {t * 1e3:.3f}" for n, t in times.items())

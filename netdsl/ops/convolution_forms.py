@@ -12,7 +12,7 @@ import numpy as np
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
-from netdsl.ops import convolution_bands
+from netdsl.ops import convolution_bands, convolution_winograd
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import CACHED, Form, Geometry, Work, copied, products, window_attributes
 from netdsl.ops.shape import emit_reshape
@@ -212,6 +212,7 @@ FORWARD = (
     Form("turned", _turns, lambda g: _transposed_work(_turned(g)) + _turning_work(g), _emit_turned_forward),
     Form("merged", lambda g: _dense(g) and _small(g), _merged_work, _emit_merged),
     *convolution_bands.FORWARD,
+    *convolution_winograd.FORWARD,
 )
 INPUT = (
     Form("native", _any, _transposed_work, _emit_transposed),
@@ -223,4 +224,5 @@ INPUT = (
         _emit_merged_input,
     ),
     *convolution_bands.INPUT,
+    *convolution_winograd.INPUT,
 )
