@@ -28,6 +28,7 @@ from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
 from netdsl.ops.broadcast import broadcast
 from netdsl.ops.precision import like, runs_in_float32, wide
+from netdsl.ops.shape import emit_reshape
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,13 @@ class Dense(Primitive):
 
     @runs_in_float32(DType.bfloat16)
     def lower(self, cx: Emitter, node: Node, x: str, weight: str, bias: str = "") -> str:
-        if node.inputs[0].rank == 2:
+        shape = node.inputs[0].shape
+        if len(shape) == 2:
             return cx.emit("Gemm", x, weight, *([bias] if bias else []), transB=1)
+        if bias and not cx.is_constant(weight):
+            # Of a constant weight and known sizes ONNX Runtime makes this itself; in training it would add in a pass.
+            rows = emit_reshape(cx, x, shape, (product(shape[:-1]), shape[-1]))
+            return emit_reshape(cx, cx.emit("Gemm", rows, weight, bias, transB=1), (), node.output.shape)
         y = cx.emit("MatMul", x, cx.emit("Transpose", weight, perm=[1, 0]))
         return cx.emit("Add", y, bias) if bias else y
 
