@@ -53,12 +53,17 @@ def _unfolded(cx: Emitter, g: Geometry, name: str) -> str:
     return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
 
 
+def _unfolding_work(g: Geometry) -> Work:
+    numbers = g.outputs * g.inputs_per_group * g.taps
+    return Work() if g.taps == 1 or g.inputs_per_group == 1 else copied(numbers, 2)
+
+
 def _batched_work(g: Geometry) -> Work:
     columns = g.taps * g.inputs_per_group
     results = g.images * g.outputs * columns
     joined = copied(g.images * g.channels * g.taps * g.places, g.places) if g.taps > 1 else Work()
     each = products(g.outputs_per_group, columns, g.places, g.images * g.groups)
-    return taps_work(g) + joined + each + mapped(results) + Work(nodes=4)
+    return taps_work(g) + joined + each + mapped(results) + _unfolding_work(g) + Work(nodes=4)
 
 
 def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
@@ -75,7 +80,7 @@ def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
 def _tapwise_work(g: Geometry) -> Work:
     moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
     each = products(g.outputs, g.channels, g.images * g.places, g.taps)
-    return moves + taps_work(g) + each + Work(nodes=2 * g.taps + 2)
+    return moves + taps_work(g) + each + _unfolding_work(g) + Work(nodes=2 * g.taps + 2)
 
 
 def _swaps(g: Geometry) -> bool:
@@ -151,7 +156,40 @@ def _wide_work(g: Geometry) -> Work:
     columns = k * g.taps * g.channels
     moves = copied(g.images * g.channels * g.area, 1) + copied(g.images * g.outputs * g.places, g.places)
     each = within_conv(products(g.outputs, g.taps * g.channels, k), g.outputs)
-    return moves + replace(each, columns=columns, lines=columns / run, calls=1) + Work(nodes=3)
+    each = replace(each, columns=columns, lines=columns / run, calls=1)
+    return moves + each + _unfolding_work(g) + Work(nodes=2)
+
+
+def _stacks(g: Geometry) -> bool:
+    return _swaps(g) and g.static and g.rank < 3
+
+
+def _emit_volume(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
+    """One picture, the images its channels and the channels its first axis, is convolved with the result's gradient.
+    The result is in the weight's order, so that nothing large is transposed, but ONNX Runtime copies what lies under
+    the kernel number by number."""
+    pads = g.fixed_pads
+    assert pads is not None
+    y = cx.emit(
+        "Conv",
+        cx.emit("Reshape", x, cx.ints([1, -1, g.channels, *g.sizes(g.size)])),
+        emit_reshape(cx, channel_major(cx, dy, g.rank), (), (g.outputs, g.batch, 1, *g.out)),
+        pads=[0, *(a for a, _ in pads), 0, *(b for _, b in pads)],
+        strides=[1, *g.dilation],
+        dilations=[1, *g.stride],
+    )
+    if _remainder(g):
+        y = cx.emit("Slice", y, cx.ints([0] * g.rank), cx.ints(g.kernel), cx.ints(range(3, 3 + g.rank)))
+    return cx.emit("Reshape", y, cx.ints([g.outputs, g.channels, *g.kernel]))
+
+
+def _volume_work(g: Geometry) -> Work:
+    k = g.images * g.places
+    columns = k * g.taps * g.channels
+    each = within_conv(products(g.outputs, g.taps * g.channels, k), g.outputs)
+    rest = copied(g.outputs * g.channels * g.taps, g.kernel[-1]) if _remainder(g) else Work()
+    work = replace(each, columns=columns, lines=columns / 2, calls=1, nodes=1)
+    return copied(g.images * g.outputs * g.places, g.places) + work + rest
 
 
 # Channels last: the parts under the kernel are long runs ---------------------------------------------------------
@@ -195,7 +233,7 @@ def _emit_last(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
 
 def _last_moves(g: Geometry) -> Work:
     numbers = g.images * g.channels * g.area
-    work = copied(numbers, 4) + copied(g.images * g.outputs * g.places, g.places) + Work(nodes=2)
+    work = copied(numbers, 4) + copied(g.images * g.outputs * g.places, g.places) + _unfolding_work(g) + Work(nodes=2)
     return work + copied(numbers, g.channels * g.sizes(g.size)[-1]) if g.padded else work
 
 
@@ -239,5 +277,6 @@ WEIGHT = (
     Form("joined", lambda g: g.groups == 1 and g.kernel[-1] > 1, _joined_work, _emit_joined),
     Form("swapped", _swaps, _swapped_work, _emit_swapped),
     Form("wide", _widens, _wide_work, _emit_wide),
+    Form("volume", _stacks, _volume_work, _emit_volume),
     *convolution_bands.WEIGHT,
 )
