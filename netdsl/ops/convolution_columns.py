@@ -49,7 +49,7 @@ def _columns_work(g: Geometry) -> Work:
     """Products with so few columns take as long as copies of their short rows."""
     count = g.images * g.places
     lines = count * g.channels
-    return products(g.channels, g.taps, g.area, count) + Work(columns=lines * g.taps, lines=lines, nodes=1)
+    return products(g.channels, g.taps, g.area, count) + Work(columns=lines * g.taps, lines=lines / 2, nodes=1)
 
 
 # The convolution ------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def _emit_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 
 def _input_work(g: Geometry) -> Work:
     each, count, k = g.channels * g.taps, g.images * g.places, g.outputs
-    moves = copied(count * k, g.places) + copied(count * each, g.places)
+    moves = copied(count * k, g.places) + copied(count * each, 1)
     return moves + turned_weight_left(each, count, k) + _sums_work(g)
 
 
@@ -95,7 +95,7 @@ def _emit_positions(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 
 def _positions_work(g: Geometry) -> Work:
     each, count, k = g.channels * g.taps, g.images * g.places, g.outputs
-    moves = copied(count * k, 2) + copied(count * each, 2)
+    moves = copied(count * k, 2) + copied(count * each, 4)
     return moves + products(count, each, k) + Work(fetched=4.0 * each * k) + _sums_work(g)
 
 

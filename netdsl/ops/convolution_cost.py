@@ -177,15 +177,15 @@ SECONDS: Mapping[str, float] = {
     "flops": 1 / 190e9,
     "products": 0.18e-6,
     "packed": 0.154e-9,
-    "transposed": 0.22e-9,
+    "transposed": 0.13e-9,
     "fetched": 0.14e-9,
     "moved": 0.32e-9,
     "scattered": 0.47e-9,
     "mapped": 0.275e-9,
     "columns": 0.063e-9,
     "lines": 2.8e-9,
-    "folded": 0.063e-9,
-    "folds": 3.4e-9,
+    "folded": 0.08e-9,
+    "folds": 2.8e-9,
     "spilled": 0.16e-9,
     "calls": 0.027e-6,
     "nodes": 1e-6,
@@ -199,6 +199,11 @@ LANES = 16  #: columns that a matrix product computes at a time
 def products(m: int, n: int, k: int, count: float = 1) -> Work:
     """`count` products `[m, k] @ [k, n]`."""
     return Work(flops=2.0 * m * k * ceil(n / LANES) * LANES * count, products=count, packed=float(k) * n * count)
+
+
+def pairs(m: int, n: int, k: int, count: float = 1) -> Work:
+    """`count` products of `[m, k]` with the transpose of `[n, k]`, which is transposed as it is copied."""
+    return products(m, n, k, count) + Work(packed=float(k) * n * count)
 
 
 def weight_left(m: int, n: int, k: int, count: float = 1) -> Work:
