@@ -52,6 +52,11 @@ def _columns_work(g: Geometry) -> Work:
     return products(g.channels, g.taps, g.area, count) + Work(columns=lines * g.taps, lines=lines / 2, nodes=1)
 
 
+def _gradient_rows(cx: Emitter, g: Geometry, dy: str) -> str:
+    """`[O, N*places]`."""
+    return cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
+
+
 # The convolution ------------------------------------------------------------------------------------------------
 
 
@@ -72,8 +77,8 @@ def _forward_work(g: Geometry) -> Work:
 
 def _emit_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
     """The weight is the left operand, and transposed."""
-    rows = cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
-    columns = cx.emit("MatMul", cx.emit("Transpose", _flat_weight(cx, g, weight), perm=[1, 0]), rows)
+    turned = cx.emit("Transpose", _flat_weight(cx, g, weight), perm=[1, 0])
+    columns = cx.emit("MatMul", turned, _gradient_rows(cx, g, dy))
     split = cx.emit("Reshape", columns, cx.ints([g.channels * g.taps, -1, g.places]))
     return _emit_sums(cx, g, cx.emit("Transpose", split, perm=[1, 0, 2]))
 
@@ -110,8 +115,25 @@ def _sums_work(g: Geometry) -> Work:
     return products(g.images * g.channels, g.area, g.places * g.taps) + Work(nodes=2)
 
 
+# Its gradient for the weight --------------------------------------------------------------------------------------
+
+
+def _emit_weight(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
+    """The result is in the weight's order; the columns are those of the forward."""
+    columns = _emit_columns(cx, g, x)
+    total = cx.emit("MatMul", _gradient_rows(cx, g, dy), columns)
+    return cx.emit("Reshape", total, cx.ints([g.outputs, g.channels, *g.kernel]))
+
+
+def _weight_work(g: Geometry) -> Work:
+    count = g.images * g.places
+    product = products(g.outputs, g.channels * g.taps, count)
+    return _columns_work(g) + product + copied(count * g.outputs, g.places) + Work(nodes=1)
+
+
 FORWARD = (Form("columns", _applies, _forward_work, _emit_forward),)
 INPUT = (
     Form("columns", _applies, _input_work, _emit_input),
     Form("positions", _applies, _positions_work, _emit_positions),
 )
+WEIGHT = (Form("columns", _applies, _weight_work, _emit_weight, lambda g: {"forward": _columns_work(g)}),)

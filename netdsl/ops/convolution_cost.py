@@ -146,15 +146,17 @@ class Work:
     """What a form does.
 
     `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
-    operands, which ONNX Runtime copies first; `transposed`: those of left operands that it transposes first; `fetched`:
-    numbers of weights that no cache holds; `moved`: numbers copied in rows; `scattered`: the rows; `mapped`:
-    numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv, `lines`: the rows that
-    they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`: those of matrices that a
-    cache does not hold; `calls`: images times groups, each a product of its own within Conv; `nodes`."""
+    operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
+    those of left operands that it transposes first; `fetched`: numbers of weights that no cache holds; `moved`: numbers
+    copied in rows; `scattered`: the rows; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the
+    column matrices within Conv, `lines`: the rows that they are copied in; `folded`, `folds`: the same of what
+    ConvTranspose adds up, `spilled`: those of matrices that a cache does not hold; `calls`: images times groups, each a
+    product of its own within Conv; `nodes`."""
 
     flops: float = 0
     products: float = 0
     packed: float = 0
+    written: float = 0
     transposed: float = 0
     fetched: float = 0
     moved: float = 0
@@ -177,6 +179,7 @@ SECONDS: Mapping[str, float] = {
     "flops": 1 / 190e9,
     "products": 0.18e-6,
     "packed": 0.154e-9,
+    "written": 0.15e-9,
     "transposed": 0.13e-9,
     "fetched": 0.14e-9,
     "moved": 0.32e-9,
@@ -240,7 +243,9 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
 
 
 #: What ONNX Runtime's threads share. Copies, and what ConvTranspose adds up, one thread does alone.
-SHARED = frozenset({"flops", "products", "packed", "transposed", "fetched", "columns", "lines", "spilled", "calls"})
+SHARED = frozenset(
+    {"flops", "products", "packed", "written", "transposed", "fetched", "columns", "lines", "spilled", "calls"}
+)
 
 
 def seconds(work: Work, target: Target) -> float:
@@ -251,20 +256,32 @@ def seconds(work: Work, target: Target) -> float:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute: whether it can, what it does, and how it is written. `emit(cx, geometry, *operands)`."""
+    """One way to compute: whether it can, what it does, and how it is written. `emit(cx, geometry, *operands)`.
+
+    `given` is the part of the work that another quantity of the same convolution has done if it takes the form of that
+    name: each in a list of forms, with the work that is not to be done again."""
 
     name: str
     applies: Callable[[Geometry], bool]
     work: Callable[[Geometry], Work]
     emit: Callable[..., str]
+    given: Callable[[Geometry], Mapping[str, Work]] = lambda g: {}
 
 
-def choose(forms: Sequence[Form], g: Geometry, target: Target) -> Form:
-    """The form with the least estimated time; of equal ones, and on a GPU, the first that applies."""
+def choose(forms: Sequence[Form], g: Geometry, target: Target, others: Mapping[str, Form] | None = None) -> Form:
+    """The form with the least estimated time; of equal ones, and on a GPU, the first that applies.
+
+    `others` are the forms that the convolution's other quantities take ("forward", "input", "weight"), if known."""
     able = [f for f in forms if f.applies(g)]
     if target.device == "cuda":
         return able[0]
-    return min(able, key=lambda f: seconds(f.work(g), target))
+
+    def estimate(form: Form) -> float:
+        given = form.given(g) if others else {}
+        shared = sum(seconds(w, target) for q, w in given.items() if others and others[q].name == form.name)
+        return seconds(form.work(g), target) - shared
+
+    return min(able, key=estimate)
 
 
 def emit_sum(cx: Emitter, parts: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
-from netdsl.ops import convolution_bands, convolution_columns
+from netdsl.ops import convolution_bands, convolution_columns, convolution_winograd
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import (
     CACHED,
@@ -223,6 +223,7 @@ FORWARD = (
     Form("merged", lambda g: _dense(g) and _small(g), _merged_work, _emit_merged),
     *convolution_bands.FORWARD,
     *convolution_columns.FORWARD,
+    *convolution_winograd.FORWARD,
 )
 INPUT = (
     Form("native", _any, _transposed_work, _emit_transposed),
@@ -235,4 +236,5 @@ INPUT = (
     ),
     *convolution_bands.INPUT,
     *convolution_columns.INPUT,
+    *convolution_winograd.INPUT,
 )

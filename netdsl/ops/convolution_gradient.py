@@ -20,7 +20,7 @@ from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import convolution
 from netdsl.ops.convolution_cost import choose, geometry
-from netdsl.ops.convolution_forms import INPUT
+from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_weight_forms import WEIGHT
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import SamePads, concrete_pads, pad_spatial, windows
@@ -76,7 +76,8 @@ class ConvWeightGradient(_Gradient):
     def lower(self, cx: Emitter, node: Node, x: str, dy: str) -> str:
         types = node.inputs[0].type, node.output.type, node.inputs[1].type
         g = geometry(*types, self.stride, self.padding, self.dilation, self.groups, cx.target)
-        return choose(WEIGHT, g, cx.target).emit(cx, g, x, dy)
+        others = {"forward": choose(FORWARD, g, cx.target), "input": choose(INPUT, g, cx.target)}
+        return choose(WEIGHT, g, cx.target, others).emit(cx, g, x, dy)
 
     def gradient(self, cx: GradientContext, node: Node, dw: Value) -> Sequence[Value | None]:
         x, dy = node.inputs

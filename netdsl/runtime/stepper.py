@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from netdsl.ir.types import NDArrayAny
+from netdsl.runtime.huge_pages import take_huge_pages
 from netdsl.runtime.session import CUDA, DTYPES, load_session, providers_for, runtime_failure, runtime_module
 
 NEXT = "next/"
@@ -138,6 +139,7 @@ class Stepper:
         self._fixed = {name: made for name in results if (made := _memory(outputs[name])) is not None}
         self._loose = [name for name in results if name not in self._fixed]
         self._bindings: dict[int, Any] = {}
+        self._small_pages = state.device == "cpu"
 
     def _binding(self) -> Any:
         """The binding to the buffers that are current now; there are as many as ways in which the sides come."""
@@ -168,6 +170,9 @@ class Stepper:
             self._session.run_with_iobinding(binding)
         except Exception as failure:
             raise runtime_failure(failure) from None
+        if self._small_pages:  # the first run has taken what memory the others use
+            self._small_pages = False
+            take_huge_pages()
         results: dict[str, NDArrayAny] = dict(self._fixed)
         if self._loose:
             values = binding.get_outputs()

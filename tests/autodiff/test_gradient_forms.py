@@ -48,6 +48,8 @@ FORMS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
 #: size, kernel, stride, dilation, padding, channels, outputs, groups
 GEOMETRIES: dict[str, tuple[Any, ...]] = {
     "plain": ((6, 7), (3, 2), (1, 1), (1, 1), ((1, 1), (0, 1)), 4, 5, 1),
+    "three": ((7, 6), (3, 3), (1, 1), (1, 1), ((1, 2), (0, 3)), 4, 5, 1),
+    "three_far": ((2, 3), (3, 3), (1, 1), (1, 1), ((2, 0), (3, 4)), 2, 3, 1),
     "strided": ((7, 9), (3, 3), (2, 3), (1, 1), ((1, 1), (1, 1)), 3, 4, 1),
     "rest": ((8, 9), (3, 2), (2, 2), (1, 1), ((0, 1), (0, 0)), 3, 4, 1),
     "dilated": ((8, 9), (3, 2), (1, 2), (2, 3), ((2, 0), (1, 2)), 2, 3, 1),
@@ -102,7 +104,7 @@ def run(
 
 def force(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
     for module in (convolution, convolution_gradient, transposed):
-        monkeypatch.setattr(module, "choose", lambda forms, g, target: form)
+        monkeypatch.setattr(module, "choose", lambda forms, g, target, others=None: form)
 
 
 CASES = [(n, k, f) for n, k in product(GEOMETRIES, FORMS) for f in FORMS[k] if f.applies(make(n, k)[1])]
@@ -177,19 +179,25 @@ PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
     "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "rows")),
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
+    "dense, many channels": (of(64, 64, 8, 3), ("winograd", "winograd", "winograd")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
     "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched_left")),
-    "large weight, tiny maps": (of(1024, 1024, 4, 3, images=4), ("columns", "columns", "volume")),
+    "large weight, tiny maps": (of(1024, 1024, 4, 3, images=4), ("columns", "columns", "columns")),
     "large weight, small maps": (of(512, 512, 8, 3, images=4), ("native", "positions", "wide")),
     "pointwise, small maps": (of(320, 1280, 4, 1), ("native", "turned", "last")),
     "pointwise, tiny maps": (of(960, 160, 2, 1), ("merged", "merged", "last")),
 }
 
 
+def picked(g: Geometry) -> dict[str, Form]:
+    found = {kind: choose(FORMS[kind], g, Target()) for kind in ("forward", "input")}
+    return {**found, "weight": choose(WEIGHT, g, Target(), found)}
+
+
 @pytest.mark.parametrize("name", PICKED)
 def test_the_model_picks_what_was_measured_to_be_fast(name: str) -> None:
     g, expected = PICKED[name]
-    assert tuple(choose(forms, g, Target()).name for forms in FORMS.values()) == expected
+    assert tuple(form.name for form in picked(g).values()) == expected
 
 
 @pytest.mark.parametrize("form", [f for f in WEIGHT if f.name in {"swapped", "wide", "volume"}], ids=lambda f: f.name)
