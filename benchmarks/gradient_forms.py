@@ -1,9 +1,12 @@
 """The ONNX forms of convolutions and their gradients: how fast each is, and which one the cost model picks.
 
-    python benchmarks/gradient_forms.py [--threads 1] [--only NAME] [--repeat 20] [--device cpu|cuda]
+    python benchmarks/gradient_forms.py [--threads 1] [--only NAME] [--shapes TEXT] [--repeat 20] [--cold]
+        [--device cpu|cuda] [--verbose]
 
-Prints a row per quantity and shape: PyTorch's time where it is installed, each form's time (as a multiple of
-PyTorch's, or in ms), the form that is picked, and how far it is from the best. Times are the least of several runs.
+`--shapes` takes those whose names have TEXT in them, such as `@4 k1`. `--cold`: operands come from memory, as they do
+within a step. Prints a row per quantity and shape: PyTorch's time where it is installed, each form's time (as a
+multiple of PyTorch's, or in ms), the form that is picked, and how far it is from the best. Times are the least of
+several runs.
 """
 
 from __future__ import annotations
@@ -63,13 +66,29 @@ class Shape:
 
 DEPTHWISE = [(32, 16, 1), (96, 16, 2), (144, 8, 1), (144, 8, 2), (192, 4, 1), (384, 4, 1), (576, 4, 2), (960, 2, 1)]
 DENSE = [
-    (1, 6, 28, 5, 1), (6, 16, 14, 5, 1), (3, 16, 32, 3, 1), (16, 16, 32, 3, 1), (16, 32, 32, 3, 2), (32, 32, 16, 3, 1),
-    (32, 64, 16, 3, 2), (64, 64, 8, 3, 1), (16, 32, 32, 1, 2), (128, 128, 4, 3, 1), (32, 96, 16, 1, 1),
-    (192, 32, 8, 1, 1), (32, 192, 8, 1, 1), (64, 384, 4, 1, 1), (576, 96, 4, 1, 1), (960, 160, 2, 1, 1),
-    (160, 960, 2, 1, 1), (320, 1280, 2, 1, 1),
+    (1, 6, 28, 5, 1), (6, 16, 14, 5, 1), (3, 16, 32, 3, 1), (3, 32, 32, 3, 1), (16, 16, 32, 3, 1), (16, 32, 32, 3, 2),
+    (32, 32, 16, 3, 1), (32, 64, 16, 3, 2), (64, 64, 8, 3, 1), (16, 32, 32, 1, 2), (128, 128, 4, 3, 1),
+    (32, 96, 16, 1, 1), (192, 32, 8, 1, 1), (32, 192, 8, 1, 1), (64, 384, 4, 1, 1), (576, 96, 4, 1, 1),
+    (960, 160, 2, 1, 1), (160, 960, 2, 1, 1), (320, 1280, 2, 1, 1),
 ]  # fmt: skip
 SHAPES = [Shape(32, c, c, h, 3, s, c) for c, h, s in DEPTHWISE]
 SHAPES += [Shape(32, c, o, h, k, s) for c, o, h, k, s in DENSE]
+POINTWISE = [
+    (144, 24, 32),
+    (96, 24, 32),
+    (24, 144, 32),
+    (192, 32, 16),
+    (160, 960, 4),
+    (960, 160, 4),
+    (960, 320, 4),
+    (320, 1280, 4),
+    (64, 384, 8),
+    (384, 64, 8),
+    (576, 96, 8),
+]
+SHAPES += [Shape(32, c, o, h, 1) for c, o, h in POINTWISE]
+SMALL = [(1024, 512, 8), (512, 1024, 4), (1024, 1024, 4)]
+SHAPES += [Shape(4, c, o, h, 3) for c, o, h in SMALL]
 SHAPES += [
     Shape(4, 96, 96, 32, 3, 1, 96),
     Shape(4, 64, 64, 64, 3),
@@ -83,11 +102,12 @@ SHAPES += [
 KINDS = {"forward": FORWARD, "input": INPUT, "weight": WEIGHT}
 
 
-def best(run: Callable[[], object], repeat: int) -> float:
-    """The least time of a call, in seconds."""
+def best(run: Callable[[], object], repeat: int, other: np.ndarray) -> float:
+    """The least time of a call, in seconds. Before each one all of `other` is written."""
     run()
     found = float("inf")
     for _ in range(repeat):
+        other += 1
         start = time.perf_counter()
         run()
         found = min(found, time.perf_counter() - start)
@@ -146,19 +166,20 @@ def reference(kind: str, shape: Shape, arrays: dict[str, np.ndarray]) -> Callabl
     return lambda: back(t["dy"], x, w, None, s, p, [1, 1], False, [0, 0], shape.groups, mask)
 
 
-def measure(kind: str, shape: Shape, target: Target, repeat: int, verbose: bool) -> None:
+def measure(kind: str, shape: Shape, target: Target, repeat: int, cold: bool, verbose: bool) -> None:
     g = shape.geometry
     rng = np.random.default_rng(0)
     inputs = operands(kind, g)
     arrays = {n: rng.standard_normal(t.shape).astype(np.float32) for n, t in inputs}  # type: ignore[arg-type]  # static
     other = reference(kind, shape, arrays) if target.device == "cpu" else None
-    unit = best(other, repeat) if other else 1e-3
+    memory = np.zeros(1 << 26 if cold else 0, np.float32)
+    unit = best(other, repeat, memory) if other else 1e-3
     times: dict[str, float] = {}
     results = []
     for form in KINDS[kind]:
         if form.applies(g):
             run = runner(model(form, g, inputs, target), arrays, target)
-            times[form.name] = best(run, repeat)
+            times[form.name] = best(run, repeat, memory)
             results.append(run().copy_outputs_to_cpu()[0])
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], rtol=1e-2, atol=1e-2)
@@ -177,14 +198,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--only", choices=list(KINDS))
+    parser.add_argument("--shapes", default="", metavar="TEXT")
+    parser.add_argument("--cold", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(arguments.threads)
+    target = Target(arguments.device, arguments.threads)
     for kind in [arguments.only] if arguments.only else KINDS:
         for shape in SHAPES:
-            measure(kind, shape, Target(arguments.device, arguments.threads), arguments.repeat, arguments.verbose)
+            if arguments.shapes in str(shape):
+                measure(kind, shape, target, arguments.repeat, arguments.cold, arguments.verbose)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ class Conv(Primitive):
             where = geometry(input, node.inputs[1].type, node.output.type, *self._window, self.groups, cx.target)
             form = choose(FORWARD, where, cx.target)
             if form.name != "native":
-                return _biased(cx, form.emit(cx, where, x, parameters[0]), parameters[1:], len(kernel))
+                return biased(cx, form.emit(cx, where, x, parameters[0]), parameters[1:], len(kernel))
         padding = self.padding
         if padding == "same" and any(d > 1 for d in self.dilation):  # ONNX Runtime's auto_pad takes no dilation
             x = emit_spatial_pad(cx, x, input, same_amounts(input.shape[2:], kernel, self.stride, self.dilation), 0)
@@ -170,7 +170,7 @@ class Conv(Primitive):
         return dx, backward.weight_gradient(cx, self, x, weight, dy), *sums
 
 
-def _biased(cx: Emitter, y: str, bias: Sequence[str], rank: int) -> str:
+def biased(cx: Emitter, y: str, bias: Sequence[str], rank: int) -> str:
     """`y` with the bias, if there is one."""
     for name in bias:
         y = cx.emit("Add", y, cx.emit("Reshape", name, cx.ints([-1, *[1] * rank])))

@@ -41,7 +41,8 @@ def _axis_mask(size: int, out: int, kernel: int, stride: int, dilation: int, beg
     return found
 
 
-def _masks(g: Geometry) -> list[NDArray[np.bool_]]:
+def axis_masks(g: Geometry) -> list[NDArray[np.bool_]]:
+    """For each axis `[kernel, size, out]`: whether a tap takes an input position to an output position."""
     pads = g.fixed_pads
     assert pads is not None
     sizes, outs = g.sizes(g.size), g.sizes(g.out)
@@ -54,7 +55,7 @@ def _masks(g: Geometry) -> list[NDArray[np.bool_]]:
 
 def _plane_mask(cx: Emitter, g: Geometry) -> str:
     """`[taps, H*W*P*Q]`."""
-    rows, columns = _masks(g)
+    rows, columns = axis_masks(g)
     mask = np.einsum("ihp,jwq->ijhwpq", rows, columns).reshape(g.taps, -1)
     return cx.array(mask.astype(g.dtype.numpy))
 
@@ -118,7 +119,7 @@ def _band_weight_work(g: Geometry) -> Work:
 
 def _row_mask(cx: Emitter, g: Geometry) -> str:
     """`[kernel width, W*Q]`."""
-    return cx.array(_masks(g)[1].reshape(g.kernel[1], -1).astype(g.dtype.numpy))
+    return cx.array(axis_masks(g)[1].reshape(g.kernel[1], -1).astype(g.dtype.numpy))
 
 
 def _row_matrices(cx: Emitter, g: Geometry, weight: str) -> tuple[str, ...]:

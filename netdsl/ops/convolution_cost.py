@@ -146,7 +146,8 @@ class Work:
     """What a form does.
 
     `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
-    operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `moved`: numbers
+    operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
+    those of left operands that it transposes first; `fetched`: numbers of weights that no cache holds; `moved`: numbers
     copied in rows; `scattered`: the rows; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the
     column matrices within Conv, `lines`: the rows that they are copied in; `folded`, `folds`: the same of what
     ConvTranspose adds up, `spilled`: those of matrices that a cache does not hold; `calls`: images times groups, each a
@@ -156,6 +157,8 @@ class Work:
     products: float = 0
     packed: float = 0
     written: float = 0
+    transposed: float = 0
+    fetched: float = 0
     moved: float = 0
     scattered: float = 0
     mapped: float = 0
@@ -177,24 +180,56 @@ SECONDS: Mapping[str, float] = {
     "products": 0.18e-6,
     "packed": 0.154e-9,
     "written": 0.15e-9,
+    "transposed": 0.13e-9,
+    "fetched": 0.14e-9,
     "moved": 0.32e-9,
     "scattered": 0.47e-9,
     "mapped": 0.275e-9,
     "columns": 0.063e-9,
     "lines": 2.8e-9,
-    "folded": 0.063e-9,
-    "folds": 3.4e-9,
+    "folded": 0.08e-9,
+    "folds": 2.8e-9,
     "spilled": 0.16e-9,
     "calls": 0.027e-6,
     "nodes": 1e-6,
 }
 CACHED = 1 << 18  #: numbers of a column matrix that a core's cache holds
+HELD = 1 << 19  #: numbers that stay in a core's cache from one product to the next
+PANEL = 128  #: columns and rows of a right operand that a matrix product copies at a time
 LANES = 16  #: columns that a matrix product computes at a time
 
 
 def products(m: int, n: int, k: int, count: float = 1) -> Work:
     """`count` products `[m, k] @ [k, n]`."""
     return Work(flops=2.0 * m * k * ceil(n / LANES) * LANES * count, products=count, packed=float(k) * n * count)
+
+
+def pairs(m: int, n: int, k: int, count: float = 1) -> Work:
+    """`count` products of `[m, k]` with the transpose of `[n, k]`, which is transposed as it is copied."""
+    return products(m, n, k, count) + Work(packed=float(k) * n * count)
+
+
+def weight_left(m: int, n: int, k: int, count: float = 1) -> Work:
+    """`count` products whose left operand is a weight."""
+    return products(m, n, k, count) + Work(fetched=_fetched(m, n, k) * count)
+
+
+def turned_weight_left(m: int, n: int, k: int, count: float = 1) -> Work:
+    """`count` products whose left operand is a weight that is stored as `[k, m]`: it is transposed for each part of the
+    product. Where the weight is large, memory gives short pieces of long rows."""
+    turned = Work(transposed=float(m) * k * _panels(n, k) * count, fetched=3 * _fetched(m, n, k) * count)
+    return products(m, n, k, count) + turned
+
+
+def _panels(n: int, k: int) -> int:
+    """In how many parts a product `[…, k] @ [k, n]` goes through its left operand. Flat parts are wider."""
+    wider = PANEL >> (k - 1).bit_length() if n >= k else 0
+    return ceil(n / (PANEL * max(wider, 1)))
+
+
+def _fetched(m: int, n: int, k: int) -> float:
+    """Numbers of the left operand of a product that come from memory."""
+    return float(m) * k * _panels(n, k) if m * k > HELD else 0
 
 
 def copied(numbers: float, run: float) -> Work:
@@ -208,7 +243,9 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
 
 
 #: What ONNX Runtime's threads share. Copies, and what ConvTranspose adds up, one thread does alone.
-SHARED = frozenset({"flops", "products", "packed", "written", "columns", "lines", "spilled", "calls"})
+SHARED = frozenset(
+    {"flops", "products", "packed", "written", "transposed", "fetched", "columns", "lines", "spilled", "calls"}
+)
 
 
 def seconds(work: Work, target: Target) -> float:

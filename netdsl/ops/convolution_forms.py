@@ -12,9 +12,19 @@ import numpy as np
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
-from netdsl.ops import convolution_bands, convolution_winograd
+from netdsl.ops import convolution_bands, convolution_columns, convolution_winograd
 from netdsl.ops.convolution_bands import channel_major
-from netdsl.ops.convolution_cost import CACHED, Form, Geometry, Work, copied, products, window_attributes
+from netdsl.ops.convolution_cost import (
+    CACHED,
+    Form,
+    Geometry,
+    Work,
+    copied,
+    products,
+    turned_weight_left,
+    weight_left,
+    window_attributes,
+)
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -84,7 +94,7 @@ def _merged_work(g: Geometry) -> Work:
     if g.taps > 1:
         work += copied(g.images * g.channels * g.places * g.taps, g.places)
         work += copied(g.outputs * g.channels * g.taps, 1)
-    work += products(g.outputs, g.images * g.places, g.channels * g.taps)
+    work += weight_left(g.outputs, g.images * g.places, g.channels * g.taps)
     return work + copied(g.images * g.outputs * g.places, g.places) + Work(nodes=3)
 
 
@@ -102,7 +112,7 @@ def _native_work(g: Geometry) -> Work:
     calls = g.images * g.groups
     k = g.inputs_per_group * g.taps
     columns = 0 if g.pointwise else calls * k * g.places
-    work = within_conv(products(g.outputs_per_group, g.places, k, calls), g.outputs_per_group)
+    work = within_conv(weight_left(g.outputs_per_group, g.places, k, calls), g.outputs_per_group)
     return replace(work, columns=columns, lines=_lines(g, columns), calls=calls, nodes=1)
 
 
@@ -139,7 +149,7 @@ def _emit_transposed(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 def _transposed_work(g: Geometry) -> Work:
     calls = g.images * g.groups
     k = g.inputs_per_group * g.taps
-    work = products(k, g.places, g.outputs_per_group, calls)
+    work = turned_weight_left(k, g.places, g.outputs_per_group, calls)
     columns = calls * k * g.places
     spilled = columns if k * g.places > CACHED else 0
     return replace(work, products=0, folded=columns, folds=_lines(g, columns), spilled=spilled, calls=calls, nodes=1)
@@ -212,6 +222,7 @@ FORWARD = (
     Form("turned", _turns, lambda g: _transposed_work(_turned(g)) + _turning_work(g), _emit_turned_forward),
     Form("merged", lambda g: _dense(g) and _small(g), _merged_work, _emit_merged),
     *convolution_bands.FORWARD,
+    *convolution_columns.FORWARD,
     *convolution_winograd.FORWARD,
 )
 INPUT = (
@@ -224,5 +235,6 @@ INPUT = (
         _emit_merged_input,
     ),
     *convolution_bands.INPUT,
+    *convolution_columns.INPUT,
     *convolution_winograd.INPUT,
 )

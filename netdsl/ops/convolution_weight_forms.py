@@ -3,15 +3,15 @@ input under each element of the kernel, over all positions and images."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product as positions
 
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.opdef import Emitter
-from netdsl.ops import convolution_bands, convolution_winograd
+from netdsl.ops import convolution_bands, convolution_columns, convolution_weight_pictures, convolution_winograd
 from netdsl.ops.convolution_bands import channel_major
-from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, products
-from netdsl.ops.convolution_forms import emit_taps, major, taps_work, within_conv
+from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, pairs, products
+from netdsl.ops.convolution_forms import emit_taps, major, taps_work
+from netdsl.ops.convolution_weight_pictures import channels_last, unfolding_work
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -30,18 +30,34 @@ def _split_groups(cx: Emitter, g: Geometry, name: str, channels: int, each: int,
     return emit_reshape(cx, name, (g.batch, channels), (*lead, *last))
 
 
+def _image_columns(cx: Emitter, g: Geometry, x: str) -> str:
+    """`[N, (groups,) taps*inputs, places]`, taps outermost."""
+    padded = emit_spatial_pad(cx, x, g.input, g.pads, 0)
+    last = (product(g.out),)
+    flat = [_split_groups(cx, g, p, g.channels, g.inputs_per_group, last) for p in emit_taps(cx, g, padded)]
+    return flat[0] if len(flat) == 1 else cx.emit("Concat", *flat, axis=2 if g.groups > 1 else 1)
+
+
+def _image_gradients(cx: Emitter, g: Geometry, dy: str) -> str:
+    """`[N, (groups,) outputs, places]`."""
+    return _split_groups(cx, g, dy, g.outputs, g.outputs_per_group, (product(g.out),))
+
+
 def _emit_batched(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     """For each image the products of its gradient with a column matrix, summed over the images."""
-    padded = emit_spatial_pad(cx, x, g.input, g.pads, 0)
-    places = product(g.out)
-    flat = [_split_groups(cx, g, p, g.channels, g.inputs_per_group, (places,)) for p in emit_taps(cx, g, padded)]
-    axis = 2 if g.groups > 1 else 1
-    columns = flat[0] if len(flat) == 1 else cx.emit("Concat", *flat, axis=axis)
-    perm = [*range(axis), axis + 1, axis]
-    grads = _split_groups(cx, g, dy, g.outputs, g.outputs_per_group, (places,))
-    each = cx.emit("MatMul", grads, cx.emit("Transpose", columns, perm=perm))
+    perm = [0, 1, 3, 2] if g.groups > 1 else [0, 2, 1]
+    columns = cx.emit("Transpose", _image_columns(cx, g, x), perm=perm)
+    each = cx.emit("MatMul", _image_gradients(cx, g, dy), columns)
+    return _unfolded(cx, g, cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0))
+
+
+def _emit_batched_left(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
+    """As `batched`, the column matrix the left operand: for fewer outputs than columns, as a product copies its right
+    operand."""
+    grads = cx.emit("Transpose", _image_gradients(cx, g, dy), perm=[0, 2, 1])
+    each = cx.emit("MatMul", _image_columns(cx, g, x), grads)
     total = cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0)
-    return _unfolded(cx, g, total)
+    return _unfolded(cx, g, cx.emit("Transpose", total, perm=[1, 0]))
 
 
 def _unfolded(cx: Emitter, g: Geometry, name: str) -> str:
@@ -54,11 +70,19 @@ def _unfolded(cx: Emitter, g: Geometry, name: str) -> str:
 
 
 def _batched_work(g: Geometry) -> Work:
-    columns = g.taps * g.inputs_per_group
-    results = g.images * g.outputs * columns
+    each = pairs(g.outputs_per_group, g.taps * g.inputs_per_group, g.places, g.images * g.groups)
+    return each + _batched_moves(g)
+
+
+def _batched_left_work(g: Geometry) -> Work:
+    each = pairs(g.taps * g.channels, g.outputs, g.places, g.images)
+    return each + _batched_moves(g) + copied(g.taps * g.channels * g.outputs, 2)
+
+
+def _batched_moves(g: Geometry) -> Work:
     joined = copied(g.images * g.channels * g.taps * g.places, g.places) if g.taps > 1 else Work()
-    each = products(g.outputs_per_group, columns, g.places, g.images * g.groups)
-    return taps_work(g) + joined + each + mapped(results) + Work(nodes=4)
+    results = mapped(g.images * g.outputs * g.taps * g.inputs_per_group)
+    return taps_work(g) + joined + results + unfolding_work(g) + Work(nodes=4)
 
 
 def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
@@ -74,97 +98,16 @@ def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
 
 def _tapwise_work(g: Geometry) -> Work:
     moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
-    each = products(g.outputs, g.channels, g.images * g.places, g.taps)
-    return moves + taps_work(g) + each + Work(nodes=2 * g.taps + 2)
-
-
-def _swaps(g: Geometry) -> bool:
-    return g.groups == 1 and g.fixed_pads is not None
-
-
-def _emit_swapped(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    """A convolution of the input with the result's gradient, images as channels: stride and dilation change places."""
-    pads = g.fixed_pads
-    assert pads is not None
-    y = cx.emit(
-        "Conv",
-        channel_major(cx, x, g.rank),
-        channel_major(cx, dy, g.rank),
-        pads=[a for a, _ in pads] + [b for _, b in pads],
-        strides=list(g.dilation),
-        dilations=list(g.stride),
-    )
-    axes = range(2, 2 + g.rank)
-    cut = cx.emit("Slice", y, cx.ints([0] * g.rank), cx.ints(g.kernel), cx.ints(axes))
-    return cx.emit("Transpose", cut, perm=[1, 0, *axes])
-
-
-def _swapped_work(g: Geometry) -> Work:
-    moves = copied(g.images * g.channels * g.area, g.area) + copied(g.images * g.outputs * g.places, g.places)
-    k = g.images * g.places
-    each = within_conv(products(g.outputs, g.taps, k, g.channels), g.outputs)
-    columns = g.channels * k * g.taps
-    lines = columns / max(g.kernel[-1], 1)
-    return moves + replace(each, columns=columns, lines=lines, calls=g.channels) + Work(nodes=3)
-
-
-# Channels within the last axis ---------------------------------------------------------------------------------
-
-
-def _widens(g: Geometry) -> bool:
-    return _swaps(g) and g.static and (g.dilation[-1] == 1 or g.kernel[-1] == 1)
-
-
-def _emit_wide(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    """One picture, the images its channels and the channels within its last axis, is convolved with the result's
-    gradient. ONNX Runtime copies what lies under the kernel into its cache alone, in runs of all channels."""
-    *high, last = g.sizes(g.size)
-    axes = range(2, 2 + g.rank)
-    picture = cx.emit("Reshape", _channels_last(cx, g, x), cx.ints([1, -1, *high, last * g.channels]))
-    pads = [(a, b) for a, b in g.fixed_pads or ()]
-    pads[-1] = (pads[-1][0] * g.channels, pads[-1][1] * g.channels)
-    y = cx.emit(
-        "Conv",
-        picture,
-        channel_major(cx, dy, g.rank),
-        pads=[a for a, _ in pads] + [b for _, b in pads],
-        strides=[*g.dilation[:-1], 1],
-        dilations=[*g.stride[:-1], g.stride[-1] * g.channels],
-    )
-    if _remainder(g):  # positions behind the last window's
-        y = cx.emit(
-            "Slice", y, cx.ints([0] * g.rank), cx.ints([*g.kernel[:-1], g.kernel[-1] * g.channels]), cx.ints(axes)
-        )
-    split = cx.emit("Reshape", y, cx.ints([g.outputs, *g.kernel, g.channels]))
-    return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
-
-
-def _remainder(g: Geometry) -> bool:
-    """Whether a stride leaves input positions behind the last window."""
-    axes = zip(g.sizes(g.size), g.sizes(g.out), g.kernel, g.stride, g.dilation, g.fixed_pads or (), strict=True)
-    return any(size + sum(pad) - (k - 1) * d - 1 != (out - 1) * s for size, out, k, s, d, pad in axes)
-
-
-def _wide_work(g: Geometry) -> Work:
-    run = g.kernel[-1] * g.channels
-    k = g.images * g.places
-    columns = k * g.taps * g.channels
-    moves = copied(g.images * g.channels * g.area, 1) + copied(g.images * g.outputs * g.places, g.places)
-    each = within_conv(products(g.outputs, g.taps * g.channels, k), g.outputs)
-    return moves + replace(each, columns=columns, lines=columns / run, calls=1) + Work(nodes=3)
+    each = pairs(g.outputs, g.channels, g.images * g.places, g.taps)
+    return moves + taps_work(g) + each + unfolding_work(g) + Work(nodes=2 * g.taps + 2)
 
 
 # Channels last: the parts under the kernel are long runs ---------------------------------------------------------
 
 
-def _channels_last(cx: Emitter, g: Geometry, x: str) -> str:
-    """`[N, *size, C]`."""
-    return cx.emit("Transpose", x, perm=[0, *range(2, 2 + g.rank), 1])
-
-
 def _last(cx: Emitter, g: Geometry, x: str) -> str:
     """`[N, *padded size, C]`."""
-    turned = _channels_last(cx, g, x)
+    turned = channels_last(cx, g, x)
     if not g.padded:
         return turned
     pads = cx.shape([0, *(a for a, _ in g.pads), 0, 0, *(b for _, b in g.pads), 0])
@@ -195,7 +138,7 @@ def _emit_last(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
 
 def _last_moves(g: Geometry) -> Work:
     numbers = g.images * g.channels * g.area
-    work = copied(numbers, 4) + copied(g.images * g.outputs * g.places, g.places) + Work(nodes=2)
+    work = copied(numbers, 4) + copied(g.images * g.outputs * g.places, g.places) + unfolding_work(g) + Work(nodes=2)
     return work + copied(numbers, g.channels * g.sizes(g.size)[-1]) if g.padded else work
 
 
@@ -235,10 +178,11 @@ def _joined_work(g: Geometry) -> Work:
 WEIGHT = (
     Form("last", _dense, _last_work, _emit_last),
     Form("batched", _any, _batched_work, _emit_batched),
+    Form("batched_left", _dense, _batched_left_work, _emit_batched_left),
     Form("tapwise", _dense, _tapwise_work, _emit_tapwise),
     Form("joined", lambda g: g.groups == 1 and g.kernel[-1] > 1, _joined_work, _emit_joined),
-    Form("swapped", _swaps, _swapped_work, _emit_swapped),
-    Form("wide", _widens, _wide_work, _emit_wide),
+    *convolution_weight_pictures.WEIGHT,
     *convolution_bands.WEIGHT,
+    *convolution_columns.WEIGHT,
     *convolution_winograd.WEIGHT,
 )

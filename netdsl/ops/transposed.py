@@ -40,7 +40,9 @@ from netdsl.ir.opdef import (
 from netdsl.ir.reach import Axis, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import gradient_tools as g
-from netdsl.ops.convolution import Conv
+from netdsl.ops.convolution import Conv, biased
+from netdsl.ops.convolution_cost import choose, geometry
+from netdsl.ops.convolution_forms import INPUT
 from netdsl.ops.convolution_gradient import ConvWeightGradient
 from netdsl.ops.precision import like, runs_in_float32, wide
 from netdsl.ops.spatial import axes_of, explicit_pads, input_channels, onnx_window, spatial_rank
@@ -183,6 +185,13 @@ class ConvTranspose(Primitive):
 
     @runs_in_float32(DType.bfloat16, DType.float64)
     def lower(self, cx: Emitter, node: Node, *inputs: str) -> str:
+        x, weight, *bias = inputs
+        if not cx.is_constant(weight):
+            types = node.output.type, node.inputs[1].type, node.inputs[0].type
+            where = geometry(*types, self.stride, self.padding, self.dilation, self.groups, cx.target)
+            form = choose(INPUT, where, cx.target)
+            if form.name != "native":
+                return biased(cx, form.emit(cx, where, x, weight), bias, len(self.stride))
         attributes = onnx_window(_kernel(node.inputs[1].type), self.stride, self.padding, self.dilation)
         if any(self.output_padding):
             attributes["output_padding"] = list(self.output_padding)

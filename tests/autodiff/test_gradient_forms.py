@@ -21,7 +21,7 @@ from netdsl.ir.graph import Graph, Output, Value
 from netdsl.ir.opdef import Primitive, Target
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto
-from netdsl.ops import convolution, convolution_gradient
+from netdsl.ops import convolution, convolution_gradient, transposed
 from netdsl.ops.arithmetic import Mul
 from netdsl.ops.batch_statistics import BatchNormGradient, BatchNormTraining
 from netdsl.ops.comparison import Inside
@@ -36,6 +36,7 @@ from netdsl.ops.normalisation import LayerNormTraining
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
 from netdsl.ops.shape import Reshape
+from netdsl.ops.transposed import ConvTranspose
 from netdsl.runtime.interpret import interpret
 from netdsl.runtime.session import Session
 from netdsl.source import SourceFile
@@ -88,15 +89,21 @@ def drawn(graph: Graph, batch: int = 3) -> dict[str, NDArrayAny]:
     return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
 
 
-def run(graph: Graph, arrays: dict[str, NDArrayAny], opset: int = 21, target: Target = Target()) -> NDArrayAny:  # noqa: B008
+def run(
+    graph: Graph,
+    arrays: dict[str, NDArrayAny],
+    opset: int = 21,
+    target: Target = Target(),  # noqa: B008
+    threads: int = 1,
+) -> NDArrayAny:
     model = to_proto(graph, WeightStore([]), opset=opset, target=target)
     onnx.checker.check_model(model, full_check=True)
     assert {o.domain for o in model.opset_import} == {""}
-    return Session(model.SerializeToString(), "cpu", threads=1).run(arrays)["result"]
+    return Session(model.SerializeToString(), "cpu", threads=threads).run(arrays)["result"]
 
 
 def force(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    for module in (convolution, convolution_gradient):
+    for module in (convolution, convolution_gradient, transposed):
         monkeypatch.setattr(module, "choose", lambda forms, g, target, others=None: form)
 
 
@@ -106,11 +113,51 @@ CASES = [(n, k, f) for n, k in product(GEOMETRIES, FORMS) for f in FORMS[k] if f
 @pytest.mark.parametrize("name, kind, form", CASES, ids=[f"{n}-{k}-{f.name}" for n, k, f in CASES])
 def test_form_equals_the_numpy_rule(monkeypatch: pytest.MonkeyPatch, name: str, kind: str, form: Form) -> None:
     force(monkeypatch, form)
-    for batch, opset in ((3, 21), (symbol("N"), 17), (symbol("N"), 26)):
+    for batch, opset, threads in ((3, 21, 1), (symbol("N"), 17, 2), (symbol("N"), 26, 1)):
         graph, _ = make(name, kind, batch)
         arrays = drawn(graph)
         expected = interpret(graph, arrays, WeightStore([]))["result"]
+        np.testing.assert_allclose(run(graph, arrays, opset, threads=threads), expected, rtol=1e-4, atol=1e-4)
+
+
+TRANSPOSED = {  # stride, padding, output padding, dilation
+    "apart": ((2, 2), ((0, 0), (0, 0)), (0, 0), (1, 1)),
+    "overlapping": ((1, 2), ((1, 0), (1, 1)), (0, 1), (2, 1)),
+}
+
+
+@pytest.mark.parametrize(
+    "form", [f for f in INPUT if f.name in {"native", "columns", "positions"}], ids=lambda f: f.name
+)
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_convolution_with_a_trained_weight(monkeypatch: pytest.MonkeyPatch, name: str, form: Form) -> None:
+    """The input's gradient of a convolution by another name, with a bias."""
+    force(monkeypatch, form)
+    builder = GraphBuilder("grow")
+    x = builder.input("x", TensorType(DType.float32, (symbol("N"), 5, 3, 4)))
+    w, b = (builder.input(n, TensorType(DType.float32, s)) for n, s in (("w", (5, 4, 2, 2)), ("b", (4,))))
+    builder.output("result", builder.emit(ConvTranspose(*TRANSPOSED[name]), x, w, b))
+    graph = builder.finish()
+    arrays = drawn(graph)
+    expected = interpret(graph, arrays, WeightStore([]))["result"]
+    for opset in (17, 26):
         np.testing.assert_allclose(run(graph, arrays, opset), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_of_small_maps_reads_its_weight_once() -> None:
+    """Where the weight is trained: a constant one stays with ConvTranspose."""
+
+    def kinds(constant: bool) -> set[str]:
+        builder = GraphBuilder("grow")
+        x = builder.input("x", TensorType(DType.float32, (4, 512, 4, 4)))
+        shape = (512, 256, 2, 2)
+        constant_weight = builder.emit(convolution_constant(shape)) if constant else None
+        w = constant_weight or builder.input("w", TensorType(DType.float32, shape))
+        builder.output("result", builder.emit(ConvTranspose(*TRANSPOSED["apart"]), x, w))
+        return {n.op_type for n in to_proto(builder.finish(), WeightStore([])).graph.node}
+
+    assert kinds(constant=True) == {"ConvTranspose"}
+    assert "ConvTranspose" not in kinds(constant=False)
 
 
 def test_every_form_is_tried() -> None:
@@ -118,10 +165,12 @@ def test_every_form_is_tried() -> None:
     assert tried == {(kind, form.name) for kind, forms in FORMS.items() for form in forms}
 
 
-def of(channels: int, outputs: int, size: int, kernel: int, groups: int = 1, stride: int = 1) -> Geometry:
+def of(
+    channels: int, outputs: int, size: int, kernel: int, groups: int = 1, stride: int = 1, images: int = 32
+) -> Geometry:
     pad = ((kernel // 2, kernel // 2),) * 2
     op = Conv((stride, stride), pad, (1, 1), groups)
-    x = TensorType(DType.float32, (32, channels, size, size))
+    x = TensorType(DType.float32, (images, channels, size, size))
     w = TensorType(DType.float32, (outputs, channels // groups, kernel, kernel))
     return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, groups)
 
@@ -132,7 +181,10 @@ PICKED = {
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
     "dense, many channels": (of(64, 64, 8, 3), ("winograd", "winograd", "winograd")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
-    "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched")),
+    "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched_left")),
+    "large weight, tiny maps": (of(1024, 1024, 4, 3, images=4), ("columns", "columns", "columns")),
+    "large weight, small maps": (of(512, 512, 8, 3, images=4), ("native", "positions", "wide")),
+    "pointwise, small maps": (of(320, 1280, 4, 1), ("native", "turned", "last")),
     "pointwise, tiny maps": (of(960, 160, 2, 1), ("merged", "merged", "last")),
 }
 
@@ -146,6 +198,18 @@ def picked(g: Geometry) -> dict[str, Form]:
 def test_the_model_picks_what_was_measured_to_be_fast(name: str) -> None:
     g, expected = PICKED[name]
     assert tuple(form.name for form in picked(g).values()) == expected
+
+
+@pytest.mark.parametrize("form", [f for f in WEIGHT if f.name in {"swapped", "wide", "volume"}], ids=lambda f: f.name)
+def test_padding_behind_the_last_window_is_left_out(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    """Else each axis of the kernel would be found one longer, and cut."""
+    force(monkeypatch, form)
+    builder = GraphBuilder("strided")
+    x = builder.input("x", TensorType(DType.float32, (2, 3, 8, 8)))
+    dy = builder.input("dy", TensorType(DType.float32, (2, 4, 4, 4)))
+    gradient = ConvWeightGradient((2, 2), ((1, 1), (1, 1)), (1, 1), 1, (3, 3))
+    builder.output("result", builder.emit(gradient, x, dy))
+    assert "Slice" not in {n.op_type for n in to_proto(builder.finish(), WeightStore([])).graph.node}
 
 
 def test_a_gpu_takes_the_native_operators() -> None:
