@@ -8,7 +8,7 @@ from itertools import product as positions
 
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.opdef import Emitter
-from netdsl.ops import convolution_bands
+from netdsl.ops import convolution_bands, convolution_tiles
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, products
 from netdsl.ops.convolution_forms import emit_taps, major, taps_work, within_conv
@@ -240,4 +240,5 @@ WEIGHT = (
     Form("swapped", _swaps, _swapped_work, _emit_swapped),
     Form("wide", _widens, _wide_work, _emit_wide),
     *convolution_bands.WEIGHT,
+    *convolution_tiles.WEIGHT,
 )

@@ -126,7 +126,7 @@ def of(channels: int, outputs: int, size: int, kernel: int, groups: int = 1, str
 
 PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
-    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "rows")),
+    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "tiled")),
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
     "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched")),
