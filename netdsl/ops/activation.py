@@ -98,7 +98,7 @@ class Relu(Elementwise):
         return cx.emit("Relu", x)
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, dy, g.inside(cx, y))
+        return g.rectified(cx, y, dy)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Relu6(Elementwise):
         return cx.emit("Clip", x, cx.scalar(0, dtype), cx.scalar(6, dtype))
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, dy, g.inside(cx, y, 6))
+        return g.rectified(cx, y, dy, 6)
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ class HardSigmoid(Elementwise):
         return cx.emit("Clip", line, cx.scalar(0.0, dtype), cx.scalar(1.0, dtype))
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, g.mul(cx, dy, self.alpha), g.inside(cx, y, 1))
+        return g.rectified(cx, y, g.mul(cx, dy, self.alpha), 1)
 
 
 @dataclass(frozen=True)

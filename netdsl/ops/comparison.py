@@ -9,7 +9,7 @@ import numpy as np
 
 from netdsl.ir.opdef import Emitter, ShapeError
 from netdsl.ir.types import DType, TensorType
-from netdsl.ops.elementwise import ALL_TYPES, NUMBERS, Binary, Elementwise, Numeric
+from netdsl.ops.elementwise import ALL_TYPES, Binary, Numeric
 
 FAMILY = "comparison"
 
@@ -103,29 +103,3 @@ class GreaterEqual(Comparison):
 
     def function(self, a: Numeric, b: Numeric) -> Numeric:
         return np.greater_equal(a, b)
-
-
-@dataclass(frozen=True)
-class Inside(Elementwise):
-    """1 where `0 < x`, and `x < limit` if there is one, else 0, in the element type of `x`: the derivative of a
-    rectifier, from its result."""
-
-    limit: int | None = None
-
-    name: ClassVar[str] = "inside"
-    family: ClassVar[str] = "internal"
-    reference: ClassVar[str] = "ONNX HardSigmoid, Greater, Less, Cast"
-    takes: ClassVar[frozenset[DType]] = NUMBERS
-    differentiable: ClassVar[bool] = False
-
-    def function(self, x: Numeric) -> Numeric:
-        return x > 0 if self.limit is None else (x > 0) & (x < self.limit)
-
-    def form(self, cx: Emitter, dtype: DType, x: str) -> str:
-        if self.limit is None and dtype is DType.float32 and cx.target.device == "cpu":
-            # One pass over the tensor, not two: the slope takes even the least normal number beyond 1.
-            return cx.emit("HardSigmoid", x, alpha=2.0**127, beta=0.0)
-        found = cx.emit("Greater", x, cx.scalar(0, dtype))
-        if self.limit is not None:
-            found = cx.emit("And", found, cx.emit("Less", x, cx.scalar(self.limit, dtype)))
-        return cx.emit("Cast", found, to=cx.onnx_type(dtype))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
-from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, emit_sum, mapped, products
+from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, emit_sum, mapped, products, turned
 from netdsl.ops.shape import emit_reshape
 
 BAND_LIMIT = 1 << 21  #: numbers of a mask
@@ -83,13 +83,13 @@ def _emit_band(cx: Emitter, g: Geometry, x: str, weight: str) -> str:
 
 
 def _emit_band_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
-    turned = cx.emit("Transpose", _plane_matrix(cx, g, weight), perm=[0, 2, 1])
-    return _from_plane(cx, cx.emit("MatMul", _plane(cx, g, dy, g.out), turned), g.size)
+    matrix = cx.emit("Transpose", _plane_matrix(cx, g, weight), perm=[0, 2, 1])
+    return _from_plane(cx, cx.emit("MatMul", _plane(cx, g, dy, g.out), matrix), g.size)
 
 
 def _emit_band_weight(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    turned = cx.emit("Transpose", _plane(cx, g, x, g.size), perm=[0, 2, 1])
-    pairs = cx.emit("MatMul", turned, _plane(cx, g, dy, g.out))
+    columns = cx.emit("Transpose", _plane(cx, g, x, g.size), perm=[0, 2, 1])
+    pairs = cx.emit("MatMul", columns, _plane(cx, g, dy, g.out))
     flat = cx.emit("Reshape", pairs, cx.ints([g.channels, g.area * g.places]))
     sums = cx.emit("Gemm", flat, _plane_mask(cx, g), transB=1)
     return cx.emit("Reshape", sums, cx.ints([g.channels, 1, *g.kernel]))
@@ -111,7 +111,8 @@ def _band_input_work(g: Geometry) -> Work:  # the matrix is the forward one
 
 def _band_weight_work(g: Geometry) -> Work:
     mask = products(g.channels, g.taps, g.area * g.places)
-    return mask + products(g.area, g.places, g.images, g.channels) + Work(nodes=6)
+    each = products(g.area, g.places, g.images, g.channels) + turned(g.images * g.channels * g.area)
+    return mask + each + Work(nodes=6)
 
 
 # Rows ---------------------------------------------------------------------------------------------------------
@@ -223,7 +224,9 @@ def _rows_weight_work(g: Geometry) -> Work:
     height = g.kernel[0]
     (_, wide), (high, across) = g.sizes(g.size), g.sizes(g.out)
     mask = products(g.channels * height, g.kernel[1], wide * across)
-    return mask + products(wide, across, g.images * high, g.channels * height) + _row_moves(g) + Work(nodes=height + 6)
+    count = g.images * high
+    each = products(wide, across, count, g.channels * height) + turned(g.channels * height * count * wide)
+    return mask + each + _row_moves(g) + Work(nodes=height + 6)
 
 
 FORWARD = (Form("band", _band_applies, _band_work, _emit_band), Form("rows", _planar, _rows_work, _emit_rows))

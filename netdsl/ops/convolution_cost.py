@@ -147,11 +147,12 @@ class Work:
 
     `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
     operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
-    those of left operands that it transposes first; `fetched`: numbers of weights that no cache holds; `moved`: numbers
-    copied in rows; `scattered`: the rows; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the
-    column matrices within Conv, `lines`: the rows that they are copied in; `folded`, `folds`: the same of what
-    ConvTranspose adds up, `spilled`: those of matrices that a cache does not hold; `calls`: images times groups, each a
-    product of its own within Conv; `nodes`."""
+    those of left operands that it transposes first, `turned`: where their rows are short; `fetched`: numbers of weights
+    that no cache holds; `moved`: numbers copied in rows; `scattered`: the rows; `gathered`, `picked`: the same of
+    Gather; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv,
+    `lines`: the rows that they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`:
+    those of matrices that a cache does not hold; `calls`: images times groups, each a product of its own within Conv;
+    `nodes`."""
 
     flops: float = 0
     products: float = 0
@@ -159,6 +160,9 @@ class Work:
     written: float = 0
     transposed: float = 0
     fetched: float = 0
+    turned: float = 0
+    gathered: float = 0
+    picked: float = 0
     moved: float = 0
     scattered: float = 0
     mapped: float = 0
@@ -182,6 +186,9 @@ SECONDS: Mapping[str, float] = {
     "written": 0.15e-9,
     "transposed": 0.13e-9,
     "fetched": 0.14e-9,
+    "turned": 0.6e-9,
+    "gathered": 0.35e-9,
+    "picked": 3e-9,
     "moved": 0.32e-9,
     "scattered": 0.47e-9,
     "mapped": 0.275e-9,
@@ -237,6 +244,16 @@ def copied(numbers: float, run: float) -> Work:
     return Work(moved=numbers, scattered=numbers / max(run, 1), nodes=1)
 
 
+def turned(numbers: float) -> Work:
+    """The left operands of products that a Transpose of their last axes makes, which ONNX Runtime leaves to them."""
+    return Work(turned=numbers)
+
+
+def gathered(numbers: float, run: float) -> Work:
+    """A Gather of rows of a length."""
+    return Work(gathered=numbers, picked=numbers / max(run, 1), nodes=1)
+
+
 def mapped(numbers: float, nodes: int = 1) -> Work:
     """Elementwise nodes that write so many numbers each."""
     return Work(mapped=numbers * nodes, nodes=nodes)
@@ -244,7 +261,10 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
 
 #: What ONNX Runtime's threads share. Copies, and what ConvTranspose adds up, one thread does alone.
 SHARED = frozenset(
-    {"flops", "products", "packed", "written", "transposed", "fetched", "columns", "lines", "spilled", "calls"}
+    {
+        *("flops", "products", "packed", "written", "transposed", "turned", "fetched", "gathered", "picked"),
+        *("columns", "lines", "spilled", "calls"),
+    }
 )
 
 

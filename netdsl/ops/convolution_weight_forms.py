@@ -7,7 +7,13 @@ from itertools import product as positions
 
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.opdef import Emitter
-from netdsl.ops import convolution_bands, convolution_columns, convolution_weight_pictures, convolution_winograd
+from netdsl.ops import (
+    convolution_bands,
+    convolution_columns,
+    convolution_tiles,
+    convolution_weight_pictures,
+    convolution_winograd,
+)
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, pairs, products
 from netdsl.ops.convolution_forms import emit_taps, major, taps_work
@@ -185,4 +191,5 @@ WEIGHT = (
     *convolution_bands.WEIGHT,
     *convolution_columns.WEIGHT,
     *convolution_winograd.WEIGHT,
+    *convolution_tiles.WEIGHT,
 )

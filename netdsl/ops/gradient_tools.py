@@ -13,7 +13,7 @@ from netdsl.ir.dims import Dim, product
 from netdsl.ir.graph import Value
 from netdsl.ir.opdef import GradientContext, LayerContext
 from netdsl.ir.types import DType, TensorType
-from netdsl.ops import arithmetic, comparison, constant, reduction, selection, shape, unary
+from netdsl.ops import arithmetic, comparison, constant, rectifier, reduction, selection, shape, unary
 
 Context = GradientContext | LayerContext
 Term = Value | int | float  #: a number takes the element type of the other operand
@@ -69,9 +69,9 @@ def mask(cx: Context, symbol: str, a: Term, b: Term, dtype: DType | None = None)
     return cast(cx, found, dtype)
 
 
-def inside(cx: Context, y: Value, limit: int | None = None) -> Value:
-    """1 where `0 < y`, and `y < limit` if there is one, else 0."""
-    return cx.emit(comparison.Inside(limit), y)
+def rectified(cx: Context, y: Value, dy: Value, limit: int | None = None) -> Value:
+    """`dy` where `0 < y`, and `y < limit` if there is one, else 0."""
+    return cx.emit(rectifier.RectifierGradient(limit), y, dy)
 
 
 def where(cx: Context, condition: Value, a: Term, b: Term) -> Value:

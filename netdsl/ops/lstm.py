@@ -13,8 +13,9 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.precision import like, runs_in_float32, wide
-from netdsl.ops.recurrence import Steps, arrived, scan, sequence_of, units_of, weight_gradient
+from netdsl.ops.recurrence import Steps, arrived, sequence_of, units_of, weight_gradient
 from netdsl.ops.recurrent import Recurrent, signature
+from netdsl.ops.scan import scan
 from netdsl.ops.smooth import Sigmoid, Tanh, sigmoid
 
 GATES = 4  #: input, forget, cell, output, in this order in weights

@@ -9,13 +9,13 @@ product and a few products of elements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from netdsl.ir.dims import Dim
 from netdsl.ir.graph import Value
-from netdsl.ir.opdef import Emitter, GradientContext, Primitive, ShapeError, same_dtype
+from netdsl.ir.opdef import GradientContext, Primitive, ShapeError, same_dtype
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import TensorType
 from netdsl.ops import gradient_tools as g
@@ -54,30 +54,6 @@ def units_of(weight: Value) -> int:
     units = weight.shape[1]
     assert isinstance(units, int)
     return units
-
-
-def scan(
-    cx: Emitter,
-    step: Callable[..., Sequence[str]],
-    states: Sequence[str],
-    sequences: Sequence[str],
-    collected: int,
-    reverse: bool,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """ONNX Scan over axis 0. `step(*states, *items)` returns the next states and what is collected. Returns the last
-    states and the `collected` sequences."""
-    way = int(reverse)
-    made = cx.emit_all(
-        "Scan",
-        len(states) + collected,
-        *states,
-        *sequences,
-        body=cx.subgraph(len(states) + len(sequences), step),
-        num_scan_inputs=len(sequences),
-        scan_input_directions=[way] * len(sequences),
-        scan_output_directions=[way] * collected,
-    )
-    return made[: len(states)], made[len(states) :]
 
 
 def weight_gradient(cx: GradientContext, gates: Value, states: Value) -> Value:

@@ -13,8 +13,9 @@ from netdsl.ir.graph import Node, Value
 from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops.precision import like, runs_in_float32, wide
-from netdsl.ops.recurrence import Steps, arrived, scan, sequence_of, weight_gradient
+from netdsl.ops.recurrence import Steps, arrived, sequence_of, weight_gradient
 from netdsl.ops.recurrent import Recurrent, signature
+from netdsl.ops.scan import scan
 
 FUNCTIONS = {"tanh": "Tanh", "relu": "Relu"}  #: ONNX's names
 

@@ -24,7 +24,6 @@ from netdsl.onnx.export import to_proto
 from netdsl.ops import convolution, convolution_gradient, transposed
 from netdsl.ops.arithmetic import Mul
 from netdsl.ops.batch_statistics import BatchNormGradient, BatchNormTraining
-from netdsl.ops.comparison import Inside
 from netdsl.ops.constant import Constant
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, seconds
@@ -35,6 +34,7 @@ from netdsl.ops.gather import AddRows
 from netdsl.ops.normalisation import LayerNormTraining
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
+from netdsl.ops.rectifier import RectifierGradient
 from netdsl.ops.shape import Reshape
 from netdsl.ops.transposed import ConvTranspose
 from netdsl.runtime.interpret import interpret
@@ -177,7 +177,7 @@ def of(
 
 PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
-    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "rows")),
+    "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "tiled")),
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
     "dense, many channels": (of(64, 64, 8, 3), ("winograd", "winograd", "winograd")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
@@ -346,17 +346,63 @@ def test_batch_norm_forms(threads: int, opset: int, size: tuple[int, int]) -> No
     assert ("LayerNormalization" in {n.op_type for n in model.graph.node}) == (size != ROWS[0])
 
 
-@pytest.mark.parametrize("limit", [None, 6])
+@pytest.mark.parametrize("limit", [None, 1, 6])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_rectifier_lets_the_gradient_through_inside_its_limits(device: Any, limit: int | None) -> None:
     builder = GraphBuilder("mask")
-    x = builder.input("x", TensorType(DType.float32, (symbol("N"),)))
-    builder.output("result", builder.emit(Inside(limit), x))
+    y, dy = (builder.input(n, TensorType(DType.float32, (symbol("N"),))) for n in ("y", "dy"))
+    builder.output("result", builder.emit(RectifierGradient(limit), y, dy))
     graph = builder.finish()
-    edges = np.array([-1, -0.0, 0, np.finfo("f").tiny, 1, np.nextafter(np.float32(6), 0), 6, 7, np.inf], np.float32)
-    expected = (edges > 0) & (edges < (limit or np.inf) if limit else edges > 0)
-    np.testing.assert_array_equal(run(graph, {"x": edges}, target=Target(device)), expected.astype("f"))
-    np.testing.assert_array_equal(interpret(graph, {"x": edges}, WeightStore([]))["result"], expected.astype("f"))
+    tiny, top = np.finfo("f").tiny, np.float32(limit or 6)
+    edges = np.array([-1, -0.0, 0, tiny, 0.5, np.nextafter(top, np.float32(0)), top, 7, np.inf], np.float32)
+    slopes = np.arange(1, len(edges) + 1, dtype=np.float32)
+    expected = slopes * ((edges > 0) & (edges < (limit or np.inf)) if limit else edges > 0)
+    for found in (
+        run(graph, {"y": edges, "dy": slopes}, target=Target(device)),
+        interpret(graph, {"y": edges, "dy": slopes}, WeightStore([]))["result"],
+    ):
+        np.testing.assert_array_equal(found, expected.astype("f"))
+
+
+BLOCKS = {  # numbers of an image, threads, batch: the numbers of a block
+    ((96, 32, 32), 1, symbol("N")): 49152,
+    ((96, 32, 32), 2, symbol("N")): 98304,
+    ((192, 16, 16), 2, symbol("N")): None,
+    ((192, 16, 16), 2, 8): 131072,
+    ((16, 16, 16), 1, symbol("N")): None,
+    ((5, 7, 2), 1, symbol("N")): None,
+    ((2, 100_003), 1, symbol("N")): None,
+}
+
+
+@pytest.mark.parametrize(("size", "threads", "batch"), BLOCKS)
+@pytest.mark.parametrize("opset", [17, 26])
+def test_a_rectifier_block_by_block(size: tuple[int, ...], threads: int, batch: Dim, opset: int) -> None:
+    builder = GraphBuilder("blocks")
+    y, dy = (builder.input(n, TensorType(DType.float32, (batch, *size))) for n in ("y", "dy"))
+    builder.output("result", builder.emit(RectifierGradient(6), y, dy))
+    graph = builder.finish()
+    model = to_proto(graph, WeightStore([]), opset=opset, target=Target(threads=threads))
+    block = BLOCKS[size, threads, batch]
+    assert [n.op_type for n in model.graph.node].count("Scan") == (block is not None)
+    if block is not None:
+        (scan,) = (n for n in model.graph.node if n.op_type == "Scan")
+        shapes = [onnx.numpy_helper.to_array(i).tolist() for i in model.graph.initializer]
+        assert [-1, block] in shapes and len(scan.input) == 2
+    rng, images = np.random.default_rng(0), batch if isinstance(batch, int) else 3
+    arrays = {"y": np.clip(rng.normal(3, 3, (images, *size)), 0, 6), "dy": rng.normal(size=(images, *size))}
+    narrow: dict[str, NDArrayAny] = {n: a.astype("f") for n, a in arrays.items()}
+    expected = interpret(graph, narrow, WeightStore([]))["result"]
+    found = Session(model.SerializeToString(), "cpu", threads=threads).run(narrow)["result"]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("limit", [None, 6])
+def test_the_gradient_of_a_rectifier_gradient(limit: int | None) -> None:
+    builder = GraphBuilder("twice")
+    y, dy = (builder.input(n, TensorType(DType.float32, (symbol("N"), 4))) for n in ("y", "dy"))
+    builder.output("result", builder.emit(RectifierGradient(limit), y, dy))
+    check_gradient(builder.finish(), {"y": (3, 4), "dy": (3, 4)})
 
 
 def test_a_scalar_gets_the_rank_of_a_tensor_that_ends_in_axes_of_one() -> None:
