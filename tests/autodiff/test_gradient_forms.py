@@ -18,7 +18,7 @@ from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, symbol
 from netdsl.ir.graph import Graph, Output, Value
-from netdsl.ir.opdef import Primitive, Target
+from netdsl.ir.opdef import Primitive, ShapeError, Target
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto
 from netdsl.ops import convolution, convolution_gradient
@@ -127,6 +127,7 @@ def of(channels: int, outputs: int, size: int, kernel: int, groups: int = 1, str
 PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
     "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "tiled")),
+    "depthwise, strided": (of(144, 144, 32, 3, 144, 2), ("native", "native", "tiled")),
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
     "pointwise": (of(192, 32, 8, 1), ("native", "turned", "batched")),
@@ -138,6 +139,11 @@ PICKED = {
 def test_the_model_picks_what_was_measured_to_be_fast(name: str) -> None:
     g, expected = PICKED[name]
     assert tuple(choose(forms, g, Target()).name for forms in FORMS.values()) == expected
+
+
+def test_tiles_are_for_maps_whose_mask_is_small() -> None:
+    (tiled,) = (form for form in WEIGHT if form.name == "tiled")
+    assert tiled.applies(of(32, 32, 112, 3, 32)) and not tiled.applies(of(32, 32, 224, 3, 32))
 
 
 def test_a_gpu_takes_the_native_operators() -> None:
@@ -299,7 +305,7 @@ BLOCKS = {  # numbers of an image, threads, batch: the numbers of a block
     ((192, 16, 16), 2, 8): 131072,
     ((16, 16, 16), 1, symbol("N")): None,
     ((5, 7, 2), 1, symbol("N")): None,
-    ((2, 100_003), 1, symbol("N")): None,
+    ((2, 100_003), 1, symbol("N")): None,  # nothing divides it
 }
 
 
@@ -323,6 +329,12 @@ def test_a_rectifier_block_by_block(size: tuple[int, ...], threads: int, batch: 
     expected = interpret(graph, narrow, WeightStore([]))["result"]
     found = Session(model.SerializeToString(), "cpu", threads=threads).run(narrow)["result"]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_rectifier_gradient_has_its_result_s_shape() -> None:
+    y, dy = (TensorType(DType.float32, (symbol("N"), n)) for n in (4, 1))
+    with pytest.raises(ShapeError, match="does not fit the result"):
+        RectifierGradient(6).infer(y, dy)
 
 
 @pytest.mark.parametrize("limit", [None, 6])
