@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import DType
+from netdsl.ops.convolution_bands import BAND_LIMIT
 from netdsl.ops.convolution_cost import Form, Geometry, Work, emit_sum, gathered, products, turned
 
 ROWS = 2  #: rows of a tile: more of them gather fewer rows twice, but multiply more that no element of a kernel joins
@@ -51,7 +52,10 @@ def _start(g: Geometry, row: int) -> int:
 
 
 def _applies(g: Geometry) -> bool:
-    return g.depthwise and g.rank == 2 and g.static and any(_tiles(g))
+    if not (g.depthwise and g.rank == 2 and g.static):
+        return False
+    pairs = [tiles.high * len(tiles.offsets) * g.sizes(g.size)[1] * g.sizes(g.out)[1] for tiles in _tiles(g)]
+    return 0 < g.taps * max(pairs, default=0) <= BAND_LIMIT
 
 
 def _gather(cx: Emitter, g: Geometry, x: str, width: int, rows: NDArray[np.int64], height: int) -> str:

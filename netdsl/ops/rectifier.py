@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, GradientContext
-from netdsl.ir.types import DType
+from netdsl.ir.opdef import Emitter, GradientContext, ShapeError
+from netdsl.ir.types import DType, TensorType
 from netdsl.ops.elementwise import Binary, Numeric
 from netdsl.ops.scan import emit_blocks
 
@@ -25,6 +25,11 @@ class RectifierGradient(Binary):
     family: ClassVar[str] = "internal"
     reference: ClassVar[str] = "ONNX HardSigmoid, Greater, Less, Cast, Mul, Scan"
     flops_per_element: ClassVar[int] = 1
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        if a.shape != b.shape:
+            raise ShapeError(f"{self.name}: the gradient {b} does not fit the result {a}")
+        return super().infer(a, b)
 
     def function(self, y: Numeric, dy: Numeric) -> Numeric:
         return dy * ((y > 0) if self.limit is None else (y > 0) & (y < self.limit))

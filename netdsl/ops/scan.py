@@ -42,15 +42,14 @@ def block_size(cx: Emitter, x: TensorType) -> int | None:
     one writes is in the cache when the next one reads it. None: all of them."""
     fixed = prod(d for d in x.shape if isinstance(d, int))
     total = fixed * cx.target.batch ** sum(not isinstance(d, int) for d in x.shape)
-    threads = cx.target.threads
-    if cx.target.device != "cpu" or total <= MOST * threads * 2:
+    least, most = LEAST * cx.target.threads**2, MOST * cx.target.threads
+    if cx.target.device != "cpu" or total <= 2 * most:
         return None
-    size = next(fixed // n for n in range(1, fixed + 1) if fixed % n == 0 and fixed // n <= MOST * threads)
-    return size if size >= LEAST * threads**2 else None
+    return next((fixed // n for n in range(-(-fixed // most), fixed // least + 1) if fixed % n == 0), None)
 
 
 def emit_blocks(cx: Emitter, x: TensorType, step: Callable[..., str], *names: str) -> str:
-    """`step(*names)`, which treats each element of tensors of one type by itself, block by block where that is
+    """`step(*names)`, which treats each element of tensors of one shape by itself, block by block where that is
     faster."""
     size = block_size(cx, x)
     if size is None:

@@ -18,7 +18,7 @@ from netdsl.elaborate import elaborate
 from netdsl.ir.build import GraphBuilder
 from netdsl.ir.dims import Dim, symbol
 from netdsl.ir.graph import Graph, Output, Value
-from netdsl.ir.opdef import Primitive, Target
+from netdsl.ir.opdef import Primitive, ShapeError, Target
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto
 from netdsl.ops import convolution, convolution_gradient, transposed
@@ -178,6 +178,7 @@ def of(
 PICKED = {
     "depthwise, tiny maps": (of(960, 960, 2, 3, 960), ("band", "band", "band")),
     "depthwise, larger maps": (of(32, 32, 16, 3, 32), ("native", "turned", "tiled")),
+    "depthwise, strided": (of(144, 144, 32, 3, 144, 2), ("native", "native", "tiled")),
     "dense": (of(32, 32, 16, 3), ("turned", "native", "wide")),
     "dense, many channels": (of(64, 64, 8, 3), ("winograd", "winograd", "winograd")),
     "few channels": (of(3, 16, 32, 3), ("native", "native", "wide")),
@@ -210,6 +211,11 @@ def test_padding_behind_the_last_window_is_left_out(monkeypatch: pytest.MonkeyPa
     gradient = ConvWeightGradient((2, 2), ((1, 1), (1, 1)), (1, 1), 1, (3, 3))
     builder.output("result", builder.emit(gradient, x, dy))
     assert "Slice" not in {n.op_type for n in to_proto(builder.finish(), WeightStore([])).graph.node}
+
+
+def test_tiles_are_for_maps_whose_mask_is_small() -> None:
+    (tiled,) = (form for form in WEIGHT if form.name == "tiled")
+    assert tiled.applies(of(32, 32, 112, 3, 32)) and not tiled.applies(of(32, 32, 224, 3, 32))
 
 
 def test_a_gpu_takes_the_native_operators() -> None:
@@ -371,7 +377,7 @@ BLOCKS = {  # numbers of an image, threads, batch: the numbers of a block
     ((192, 16, 16), 2, 8): 131072,
     ((16, 16, 16), 1, symbol("N")): None,
     ((5, 7, 2), 1, symbol("N")): None,
-    ((2, 100_003), 1, symbol("N")): None,
+    ((2, 100_003), 1, symbol("N")): None,  # nothing divides it
 }
 
 
@@ -395,6 +401,12 @@ def test_a_rectifier_block_by_block(size: tuple[int, ...], threads: int, batch: 
     expected = interpret(graph, narrow, WeightStore([]))["result"]
     found = Session(model.SerializeToString(), "cpu", threads=threads).run(narrow)["result"]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_rectifier_gradient_has_its_result_s_shape() -> None:
+    y, dy = (TensorType(DType.float32, (symbol("N"), n)) for n in (4, 1))
+    with pytest.raises(ShapeError, match="does not fit the result"):
+        RectifierGradient(6).infer(y, dy)
 
 
 @pytest.mark.parametrize("limit", [None, 6])
