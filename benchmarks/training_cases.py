@@ -34,7 +34,7 @@ NETWORKS = {
     "LeNet-5": Network("lenet5", timed=200, rate=0.005),
     "ResNet-8": Network("resnet", settings={"units": 1}, timed=40, rate=0.0005),
     "ResNet-20": Network("resnet", settings={"units": 3}, timed=20, rate=0.0002),
-    "MobileNetV2 32x32": Network("mobilenet_v2", timed=6, rate=1e-5),
+    "MobileNetV2 32x32": Network("mobilenet_v2", timed=6, rate=5e-6),
     "U-Net 64x64": Network("unet", batch=4, timed=4),
     "char LSTM": Network("char_lstm", timed=20, rate=0.05, ids=96),
     "GRU generator": Network("gru_generator", timed=20, rate=0.05, ids=96),

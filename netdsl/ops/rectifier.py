@@ -8,35 +8,25 @@ from typing import ClassVar
 import numpy as np
 
 from netdsl.ir.graph import Node, Value
-from netdsl.ir.opdef import Emitter, GradientContext, ShapeError
-from netdsl.ir.types import DType, TensorType
-from netdsl.ops.elementwise import Binary, Numeric
-from netdsl.ops.scan import emit_blocks
+from netdsl.ir.opdef import Emitter, GradientContext
+from netdsl.ir.types import DType
+from netdsl.ops.elementwise import Numeric
+from netdsl.ops.slope_gradient import SlopeGradient
 
 
 @dataclass(frozen=True)
-class RectifierGradient(Binary):
+class RectifierGradient(SlopeGradient):
     """`dy` times 1 where `0 < y`, and `y < limit` if there is one, else times 0: the gradient of a rectifier, from its
     result `y` and that result's gradient, of one shape."""
 
     limit: int | None = None
 
     name: ClassVar[str] = "rectifier_gradient"
-    family: ClassVar[str] = "internal"
     reference: ClassVar[str] = "ONNX HardSigmoid, Greater, Less, Cast, Mul, Scan"
     flops_per_element: ClassVar[int] = 1
 
-    def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        if a.shape != b.shape:
-            raise ShapeError(f"{self.name}: the gradient {b} does not fit the result {a}")
-        return super().infer(a, b)
-
     def function(self, y: Numeric, dy: Numeric) -> Numeric:
         return dy * ((y > 0) if self.limit is None else (y > 0) & (y < self.limit))
-
-    def lower(self, cx: Emitter, node: Node, y: str, dy: str) -> str:
-        whole = super().lower
-        return emit_blocks(cx, node.output.type, lambda *parts: whole(cx, node, *parts), y, dy)
 
     def form(self, cx: Emitter, dtype: DType, y: str, dy: str) -> str:
         return cx.emit("Mul", dy, self._mask(cx, dtype, y))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, pi, sqrt
+from math import pi, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +15,10 @@ from netdsl.ir.opdef import Emitter, GradientContext, LayerContext, normal_axis,
 from netdsl.ir.reach import POINTWISE, WHOLE, Reach
 from netdsl.ir.types import DType, TensorType
 from netdsl.ops import gradient_tools as g
-from netdsl.ops.activation import FAMILY, HardSigmoid
+from netdsl.ops.activation import FAMILY
 from netdsl.ops.arithmetic import Minimum
 from netdsl.ops.elementwise import Elementwise, Numeric
+from netdsl.ops.gelu_gradient import GeluGradient
 from netdsl.ops.unary import Abs, Erf, Exp
 
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -242,16 +243,7 @@ class Gelu(Elementwise):
         return Erf().typed(cx, dtype, cx.emit("Mul", x, cx.scalar(sqrt(0.5), dtype)))
 
     def backward(self, cx: GradientContext, x: Value, y: Value, dy: Value) -> Value:
-        return g.mul(cx, dy, self._tanh_slope(cx, x) if self.approximate == "tanh" else self._erf_slope(cx, x))
-
-    @staticmethod
-    def _erf_slope(cx: GradientContext, x: Value) -> Value:
-        """The normal distribution's cumulative function plus x times its density, in as few operators as may be: a hard
-        sigmoid of what lies between -1 and 1 is a line, and the density's factor stands in the exponent."""
-        part = g.mul(cx, x, sqrt(0.5))
-        below = cx.emit(HardSigmoid(0.5, 0.5), cx.emit(Erf(), part))
-        density = cx.emit(Exp(), g.sub(cx, -0.5 * log(2 * pi), g.mul(cx, part, part)))
-        return g.add(cx, below, g.mul(cx, x, density))
+        return g.mul(cx, dy, self._tanh_slope(cx, x)) if self.approximate == "tanh" else cx.emit(GeluGradient(), x, dy)
 
     @staticmethod
     def _tanh_slope(cx: GradientContext, x: Value) -> Value:

@@ -31,6 +31,7 @@ from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_gradient import ConvInputGradient, ConvWeightGradient
 from netdsl.ops.convolution_weight_forms import WEIGHT
 from netdsl.ops.gather import AddRows
+from netdsl.ops.gelu_gradient import GeluGradient
 from netdsl.ops.normalisation import LayerNormTraining
 from netdsl.ops.pooling import MaxPool
 from netdsl.ops.pooling_gradient import MaxPoolGradient
@@ -405,7 +406,7 @@ def test_a_rectifier_block_by_block(size: tuple[int, ...], threads: int, batch: 
 
 def test_a_rectifier_gradient_has_its_result_s_shape() -> None:
     y, dy = (TensorType(DType.float32, (symbol("N"), n)) for n in (4, 1))
-    with pytest.raises(ShapeError, match="does not fit the result"):
+    with pytest.raises(ShapeError, match="does not fit float32"):
         RectifierGradient(6).infer(y, dy)
 
 
@@ -415,6 +416,27 @@ def test_the_gradient_of_a_rectifier_gradient(limit: int | None) -> None:
     y, dy = (builder.input(n, TensorType(DType.float32, (symbol("N"), 4))) for n in ("y", "dy"))
     builder.output("result", builder.emit(RectifierGradient(limit), y, dy))
     check_gradient(builder.finish(), {"y": (3, 4), "dy": (3, 4)})
+
+
+@pytest.mark.parametrize("opset", [17, 26])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_gradient_of_gelu_block_by_block(threads: int, opset: int) -> None:
+    builder = GraphBuilder("gelu")
+    x, dy = (builder.input(n, TensorType(DType.float32, (symbol("N"), 64, 512))) for n in ("x", "dy"))
+    builder.output("result", builder.emit(GeluGradient(), x, dy))
+    graph = builder.finish()
+    model = to_proto(graph, WeightStore([]), opset=opset, target=Target(threads=threads))
+    assert ("Scan" in {n.op_type for n in model.graph.node}) == (threads == 1)
+    arrays = {n: np.random.default_rng(i).normal(size=(3, 64, 512)).astype("f") for i, n in enumerate(("x", "dy"))}
+    found = Session(model.SerializeToString(), "cpu", threads=threads).run(arrays)["result"]
+    np.testing.assert_allclose(found, interpret(graph, arrays, WeightStore([]))["result"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_the_gradient_of_gelu() -> None:
+    builder = GraphBuilder("twice")
+    x, dy = (builder.input(n, TensorType(DType.float32, (symbol("N"), 4))) for n in ("x", "dy"))
+    builder.output("result", builder.emit(GeluGradient(), x, dy))
+    check_gradient(builder.finish(), {"x": (3, 4), "dy": (3, 4)})
 
 
 def test_a_scalar_gets_the_rank_of_a_tensor_that_ends_in_axes_of_one() -> None:
