@@ -4,8 +4,9 @@
     python benchmarks/training_engines.py [--runs 3] [--threads 1] [--networks NAME …]
 
 The optimizer is SGD without momentum, the one that all three have. The bare loop is the package's Module and Optimizer
-over the artefacts that `netdsl compile --training` writes, in a process without netdsl. Each time is the least of the
-steps of all runs; the three take turns.
+over the artefacts that `netdsl compile --training` writes, in a process without netdsl. A step is timed from the result
+of the one before to its own, as a trainer gets them; each time is the median of a run's steps, the least of the runs.
+The three take turns.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from training_cases import NETWORKS, Network
 from netdsl.ir.dims import evaluate
 from netdsl.ir.recipe import OptimizerSpec
 from netdsl.source import SourceFile
-from netdsl.training.engines.base import Engine
+from netdsl.training.engines.base import Engine, Step
 from netdsl.training.engines.onnxruntime_training.artefacts import write_artefacts
 from netdsl.training.engines.onnxruntime_training.engine import OrtTrainingEngine
 from netdsl.training.engines.onnxruntime_training.environment import find_python
@@ -36,6 +37,7 @@ from netdsl.training.job import make_job
 
 BARE = Path(__file__).parents[1] / "tests" / "training" / "engine_ort" / "bare_loop.py"
 RATE = 1e-4
+WARM_UP = 2  # steps
 
 
 class Case:
@@ -59,21 +61,25 @@ class Case:
     def engine(self, kind: type[StandardEngine]) -> float:
         """Milliseconds of a step."""
         made: Engine = kind(self.recipe, self.graph, self.weights, device="cpu", threads=self.threads)
-        times = []
-        for number in range(self.steps + 2):
-            began = time.perf_counter()
-            made.step(self.batch, rate=RATE, seed=number)
-            times.append(time.perf_counter() - began)
+        steps = (Step(self.batch, RATE, number) for number in range(WARM_UP + self.steps))
+        times = [time.perf_counter() for _ in made.steps(steps)]
         made.close()
-        return min(times[2:]) * 1e3
+        return float(np.median(np.diff(times)[WARM_UP - 1 :])) * 1e3
 
     def bare(self) -> float:
-        command = [find_python("cpu"), BARE, self.folder, self.folder / "batch.npz", RATE, self.steps + 2, self.threads]
+        command = [
+            find_python("cpu"),
+            BARE,
+            self.folder,
+            self.folder / "batch.npz",
+            RATE,
+            WARM_UP + self.steps,
+            self.threads,
+        ]
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
-        least: float = json.loads(done.stdout)["least"]
-        return least
+        return float(np.median(json.loads(done.stdout)["times"][WARM_UP:]))
 
 
 def main() -> None:

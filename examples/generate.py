@@ -7,6 +7,7 @@ characters are those of the text that was trained on, from `vocabulary.json` in 
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def main() -> None:
         )
     except (netdsl.DiagnosticError, OSError) as reason:
         sys.exit(str(reason))
-    print(generate(model, vocabulary, options.start, options.length, options.temperature, options.seed))
+    text = generate(model, vocabulary, options.start, options.length, options.temperature, options.seed)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # of a reader that wanted no more, such as head; Python itself flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

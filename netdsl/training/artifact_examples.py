@@ -25,37 +25,34 @@ _PYTHON = '''\
 import numpy as np
 import onnxruntime as ort
 
-init, step, evaluation = (
-    ort.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in ("init", "train_step", "eval")
-)
-values = {}  # tensors by name: the state, the batch, the results
+tensor = ort.OrtValue.ortvalue_from_numpy
 
 
-def put(name, array):
-    values[name] = ort.OrtValue.ortvalue_from_numpy(np.asarray(array))
-
-
-def run(model):
-    """Reads a model's inputs from `values` and puts its outputs there; next/NAME takes the place of NAME."""
+def run(model, values):
+    """Reads a model's inputs from `values` and puts its outputs there, next/NAME as NAME."""
     names = [output.name for output in model.get_outputs()]
     results = model.run_with_ort_values(names, {i.name: values[i.name] for i in model.get_inputs()})
-    values.update((name.removeprefix("next/"), result) for name, result in zip(names, results))
+    values.update(zip((name.removeprefix("next/") for name in names), results))
 
 
-run(init)
-rng = np.random.default_rng(0)
+init, step, evaluation = (
+    ort.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"])
+    for name in ("init", "train_step", "eval")
+)
+values, rng = {}, np.random.default_rng(0)  # tensors by name: the state, the batch, the results
+run(init, values)
 @BATCH@
-put("learning_rate", np.float32(@RATE@))
+values["learning_rate"] = tensor(np.array(@RATE@, np.float32))
 for number in range(10):
-    put("seed", np.int64(number))
-    run(step)
+    values["seed"] = tensor(np.array(number, np.int64))
+    run(step, values)
     print(f"step {number}: loss {values['loss'].numpy():.6f}")
-run(evaluation)
+run(evaluation, values)
 print(f"evaluation: loss {values['loss'].numpy():.6f}")
 '''
 
 _CPP = """\
-// Trains on one random batch with ONNX Runtime alone; see README.md.
+// Trains on one random batch with ONNX Runtime alone; see README.md. To compile it:
 // c++ -std=c++17 -I$ORT/include train.cpp -L$ORT/lib -lonnxruntime -o train
 #include <onnxruntime_cxx_api.h>
 #include <algorithm>
@@ -63,45 +60,38 @@ _CPP = """\
 #include <iostream>
 #include <map>
 
-using Values = std::map<std::string, Ort::Value>;  // tensors by name: the state, the batch, the results
-
-// Reads a model's inputs from `values` and puts its outputs there; next/NAME takes the place of NAME.
-void run(Ort::Session& model, Values& values) {
-  Ort::AllocatorWithDefaultOptions cpu;
-  Ort::IoBinding binding(model);
-  for (size_t i = 0; i < model.GetInputCount(); ++i) {
-    auto name = model.GetInputNameAllocated(i, cpu);
-    binding.BindInput(name.get(), values.at(name.get()));
-  }
-  for (size_t i = 0; i < model.GetOutputCount(); ++i)
-    binding.BindOutput(model.GetOutputNameAllocated(i, cpu).get(), cpu.GetInfo());
-  model.Run(Ort::RunOptions(), binding);
-  auto names = binding.GetOutputNames();
-  auto results = binding.GetOutputValues();
-  for (size_t i = 0; i < names.size(); ++i)
-    values.insert_or_assign(names[i].substr(names[i].rfind("next/", 0) ? 0 : 5), std::move(results[i]));
-}
-
-template <typename T, typename Draw>
-Ort::Value tensor(std::vector<int64_t> shape, Draw draw) {
-  Ort::Value value = Ort::Value::CreateTensor<T>(Ort::AllocatorWithDefaultOptions(), shape.data(), shape.size());
-  size_t count = value.GetTensorTypeAndShapeInfo().GetElementCount();
-  std::generate_n(value.GetTensorMutableData<T>(), count, [&] { return T(draw()); });
-  return value;
-}
-
 int main() {
   Ort::Env env;
-  Ort::SessionOptions options;
-  Ort::Session init(env, ORT_TSTR("init.onnx"), options), step(env, ORT_TSTR("train_step.onnx"), options);
-  Values values;
-  run(init, values);
+  Ort::Session init(env, ORT_TSTR("init.onnx"), {}), step(env, ORT_TSTR("train_step.onnx"), {});
+  Ort::AllocatorWithDefaultOptions cpu;
+  std::map<std::string, Ort::Value> values;  // tensors by name: the state, the batch, the results
+  auto put = [&](const char* name, std::vector<int64_t> shape, auto draw) {
+    auto value = Ort::Value::CreateTensor<decltype(draw())>(cpu, shape.data(), shape.size());
+    auto count = value.GetTensorTypeAndShapeInfo().GetElementCount();
+    std::generate_n(value.template GetTensorMutableData<decltype(draw())>(), count, draw);
+    values.insert_or_assign(name, std::move(value));
+  };
+  auto run = [&](Ort::Session& model) {  // from `values` to `values`: next/NAME becomes NAME
+    Ort::IoBinding io(model);
+    for (size_t i = 0; i < model.GetInputCount(); ++i) {
+      auto name = model.GetInputNameAllocated(i, cpu);
+      io.BindInput(name.get(), values.at(name.get()));
+    }
+    for (size_t i = 0; i < model.GetOutputCount(); ++i)
+      io.BindOutput(model.GetOutputNameAllocated(i, cpu).get(), cpu.GetInfo());
+    model.Run(Ort::RunOptions(), io);
+    auto names = io.GetOutputNames();
+    auto made = io.GetOutputValues();
+    for (size_t i = 0; i < names.size(); ++i)
+      values.insert_or_assign(names[i].substr(names[i].find("next/") ? 0 : 5), std::move(made[i]));
+  };
+  run(init);
 @BATCH@
-  values.emplace("learning_rate", tensor<float>({}, [] { return @RATE@; }));
+  put("learning_rate", {}, [] { return float(@RATE@); });
   for (int64_t number = 0; number < 10; ++number) {
-    values.insert_or_assign("seed", tensor<int64_t>({}, [=] { return number; }));
-    run(step, values);
-    std::cout << "step " << number << ": loss " << *values.at("loss").GetTensorData<float>() << std::endl;
+    put("seed", {}, [=] { return number; });
+    run(step);
+    std::cout << number << ": loss " << *values.at("loss").GetTensorData<float>() << std::endl;
   }
 }
 """
@@ -120,7 +110,7 @@ _CPP_TYPES = {
 
 
 def python_example(batch: ExampleBatch) -> str:
-    lines = [f'put("{name}", {_python_array(name, type, batch)})' for name, type in batch.types.items()]
+    lines = [f'values["{name}"] = tensor({_python_array(name, type, batch)})' for name, type in batch.types.items()]
     return _PYTHON.replace("@BATCH@", "\n".join(lines)).replace("@RATE@", repr(batch.rate))
 
 
@@ -133,11 +123,11 @@ def _python_array(name: str, type: TensorType, batch: ExampleBatch) -> str:
 
 
 def cpp_example(batch: ExampleBatch) -> str:
-    lines = [f'  values.emplace("{name}", {_cpp_tensor(name, type, batch)});' for name, type in batch.types.items()]
+    lines = [f'  put("{name}", {_cpp_numbers(name, type, batch)});' for name, type in batch.types.items()]
     return _CPP.replace("@BATCH@", "\n".join(lines)).replace("@RATE@", repr(float(batch.rate)))
 
 
-def _cpp_tensor(name: str, type: TensorType, batch: ExampleBatch) -> str:
+def _cpp_numbers(name: str, type: TensorType, batch: ExampleBatch) -> str:
     element, shape = _CPP_TYPES[type.dtype], ", ".join(map(str, static_shape(type)))
     value = "std::rand() / float(RAND_MAX)" if type.dtype.is_float else f"std::rand() % {batch.below.get(name, 2)}"
-    return f"tensor<{element}>({{{shape}}}, [] {{ return {value}; }})"
+    return f"{{{shape}}}, [] {{ return {value if element == 'float' else f'{element}({value})'}; }}"

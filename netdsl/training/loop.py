@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import tee
 from math import isfinite
 from pathlib import Path
 from time import monotonic
@@ -24,7 +25,7 @@ from netdsl.training.changes import changes, same_optimizer, settings_of
 from netdsl.training.checkpoint import Progress
 from netdsl.training.data import Dataset
 from netdsl.training.data.faults import fault
-from netdsl.training.engines.base import Engine, Phase
+from netdsl.training.engines.base import Engine, Phase, Step, StepResult
 from netdsl.training.evaluation import Evaluation, Interrupted, evaluate, finite
 from netdsl.training.freezing import check_patterns, trained_since
 from netdsl.training.loader import Batch, Loader, batch_bounds, check_batches
@@ -172,28 +173,42 @@ class Trainer:
             minimum_last=self._minimum_last,
         )
         with loader:
-            for batch in loader:
-                self._step(batch, sums)
-                self.display.batch(self._position(sums))
-                if progress.batch % recipe.accumulate == 0 and progress.batch < progress.batches:
+            batches = iter(loader)
+            while progress.batch < progress.batches:
+                given, reported = tee(self._until_pause(batches, interrupts))
+                for result, batch in zip(self.engine.steps(map(self._step, given)), reported, strict=False):
+                    self._count(batch, result, sums)
+                    self.display.batch(self._position(sums))
+                if progress.batch < progress.batches:
                     if interrupts.asked:
                         return False
-                    if monotonic() - self._saved_at >= self._save_every:
-                        self._save(sums.state(), self._finite_state())
+                    self._save(sums.state(), self._finite_state())
         return True
 
-    def _step(self, batch: Batch, sums: Accumulator) -> None:
-        progress, rate = self.progress, self.schedule.rate(self.progress.step)
+    def _until_pause(self, batches: Iterator[Batch], interrupts: Interrupts) -> Iterator[Batch]:
+        """The batches until the end of a group at which the engine's state is wanted. Engines read them in advance."""
+        for batch in batches:
+            yield batch
+            due = interrupts.asked or monotonic() - self._saved_at >= self._save_every
+            if due and (batch.number + 1) % self.recipe.accumulate == 0:
+                return
+
+    def _step(self, batch: Batch) -> Step:
+        """What the engine is asked to do for a batch of this epoch, one that it counts or a later one."""
+        progress, accumulate = self.progress, self.recipe.accumulate
+        updates = batch.number // accumulate - progress.batch // accumulate
         phase, share = self._phase(batch)
         seed = step_seed(self.recipe.seed, progress.epoch * progress.batches + batch.number)
-        result = self.engine.step(batch.arrays, rate=rate, seed=seed, phase=phase, share=share)
+        return Step(batch.arrays, self.schedule.rate(progress.step + updates), seed, phase, share)
+
+    def _count(self, batch: Batch, result: StepResult, sums: Accumulator) -> None:
         if not isfinite(result.loss):
             where = self.engine.explain_overflow(batch.arrays)
             what = f"the loss became {_called(result.loss)} in batch {batch.number + 1}"
-            raise self._diverged(what, progress.step + 1, where)
+            raise self._diverged(what, self.progress.step + 1, where)
         sums.add(result.loss, result.statistics, batch.items)
-        progress.batch += 1
-        progress.step += phase in ("only", "last")
+        self.progress.batch += 1
+        self.progress.step += self._phase(batch)[0] in ("only", "last")
 
     def _phase(self, batch: Batch) -> tuple[Phase, float]:
         """A batch's place in its group, and its share of the group's items."""

@@ -4,6 +4,7 @@ full, the others at a small size."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,22 @@ def test_character_models_foretell_a_text(name: str, epochs: int, data: Path, tm
     made = run(*script, "--start", "Copyright", "--length", "30")
     assert made.startswith("Copyright") and len(made) == len("Copyright") + 30 + 1
     assert run(*script, "--start", "Copyright", "--length", "30") == made
+    assert said_to_nobody(*script, "--start", "Copyright", "--length", "30") == (0, "")
+
+
+def test_the_gallery_ends_quietly_where_nobody_reads() -> None:
+    assert said_to_nobody(sys.executable, EXAMPLES / "gallery.py", "lenet5") == (0, "")
+
+
+def said_to_nobody(*command: object) -> tuple[int, str]:
+    """The status and the errors of a command whose output goes to a pipe without a reader, as after `| head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([str(c) for c in command], stdout=writer, stderr=-1, text=True, check=False)
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
 
 
 def test_vision_transformer_reads_the_digits(data: Path, tmp_path: Path) -> None:

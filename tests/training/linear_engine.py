@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from netdsl.ir.dims import symbol
 from netdsl.ir.recipe import METRICS, MetricSpec, OptimizerSpec, Recipe, ScheduleSpec
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.training.data import Dataset, Wanted, open_data, split
-from netdsl.training.engines.base import Phase, StepResult
+from netdsl.training.engines.base import Phase, Step, StepResult
 from netdsl.training.loop import Trainer
 from netdsl.training.run_folder import RunFolder
 
@@ -28,20 +30,31 @@ MSE = MetricSpec.of("error", "mse")
 
 
 class LinearEngine:
-    """y = x w + b. `noise` is added to x by the step's seed, as dropout would; `calls` counts the training steps."""
+    """y = x w + b. `noise` is added to x by the step's seed, as dropout would; `calls` counts the training steps, of
+    which `ahead` are made before the first one's result is given."""
 
     name = "linear"
 
-    def __init__(self, *, noise: float = 0.0, momentum: float = 0.9) -> None:
+    def __init__(self, *, noise: float = 0.0, momentum: float = 0.9, ahead: int = 0) -> None:
         self.weights = {
             "layer.weight": TensorType(DType.float32, (FEATURES,)),
             "layer.bias": TensorType(DType.float32, ()),
         }
         self.trainable = tuple(self.weights)
-        self.noise, self.momentum = noise, momentum
+        self.noise, self.momentum, self.ahead = noise, momentum, ahead
         self.held: dict[str, NDArrayAny] = {n: np.zeros(t.shape, np.float32) for n, t in self.weights.items()}
         self.calls: list[tuple[float, int, Phase, float]] = []
         self.rebuild(dict.fromkeys(self.trainable, 0))
+
+    def steps(self, steps: Iterable[Step]) -> Iterator[StepResult]:
+        waiting: deque[StepResult] = deque()
+        for step in steps:
+            waiting.append(self.step(step.batch, rate=step.rate, seed=step.seed, phase=step.phase, share=step.share))
+            if not isfinite(waiting[-1].loss):
+                break
+            if len(waiting) > self.ahead:
+                yield waiting.popleft()
+        yield from waiting
 
     def step(
         self, batch: Mapping[str, NDArrayAny], *, rate: float, seed: int, phase: Phase = "only", share: float = 1.0

@@ -21,7 +21,7 @@ from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.training import checkpoint as files
 from netdsl.training.engines.base import Phase, StepResult
 from netdsl.training.loop import Outcome, Trainer, step_seed
-from netdsl.training.progress import Lines
+from netdsl.training.progress import Lines, Position, Silent
 from netdsl.training.run_folder import RunFolder
 from netdsl.weights import load_checkpoint
 from tests.training.linear_engine import LinearEngine, data, recipe, write_data
@@ -117,10 +117,12 @@ def test_an_unknown_monitor_names_the_nearest(folder: Path) -> None:
         trainer(folder, early_stop=EarlyStop("eror"))
 
 
-def test_divergence_stops_the_run_and_keeps_the_checkpoint(folder: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_divergence_stops_the_run_and_keeps_the_checkpoint(folder: Path, ahead: int) -> None:
     train(folder, epochs=1)
     before = (folder / "m.safetensors").read_bytes()
-    wild = trainer(folder, optimizer=OptimizerSpec.of("sgd", {"lr": 1e19}), epochs=2)
+    optimizer = OptimizerSpec.of("sgd", {"lr": 1e19})
+    wild = trainer(folder, LinearEngine(ahead=ahead), optimizer=optimizer, epochs=2)
     wild.resume()
     with pytest.raises(DiagnosticError) as caught, np.errstate(all="ignore"):
         wild.run()
@@ -143,8 +145,8 @@ def test_weights_that_are_not_finite_are_not_saved(folder: Path) -> None:
 class Stopped(LinearEngine):
     """Presses Ctrl-C in one of its calls."""
 
-    def __init__(self, at: int, *, evaluating: bool = False) -> None:
-        super().__init__(noise=0.1)
+    def __init__(self, at: int, *, evaluating: bool = False, ahead: int = 0) -> None:
+        super().__init__(noise=0.1, ahead=ahead)
         self.at, self.evaluating, self.evaluated = at, evaluating, 0
 
     def step(
@@ -170,11 +172,50 @@ RESUMABLE = {
 }
 
 
+def test_steps_that_are_made_in_advance_change_nothing(folder: Path) -> None:
+    """The same steps, numbers and checkpoint, however late an engine gives its results."""
+    engines = [LinearEngine(noise=0.1, ahead=ahead) for ahead in (0, 1, 3)]
+    outcomes = [train(folder, engine, f"m{engine.ahead}", **RESUMABLE) for engine in engines]
+    kept = [(folder / f"m{engine.ahead}.safetensors").read_bytes() for engine in engines]
+    assert kept[0] == kept[1] == kept[2]
+    assert engines[0].calls == engines[1].calls == engines[2].calls
+    records = [{**outcome.record, "seconds": 0} for outcome in outcomes]
+    assert records[0] == records[1] == records[2]
+
+
+def test_checkpoints_within_an_epoch_hold_the_steps_that_were_reported(folder: Path) -> None:
+    """With an engine that works in advance: each of them, taken for the end of a run, goes on to the same bytes."""
+    train(folder, LinearEngine(noise=0.1), "whole", **RESUMABLE)
+    checkpoint, positions = folder / "m.safetensors", set[tuple[int, int]]()
+    saving = trainer(folder, LinearEngine(noise=0.1, ahead=1), **RESUMABLE)
+    saving._save_every = 0.0
+
+    class Copying(Silent):
+        """Keeps each checkpoint that is there when a batch is done."""
+
+        def batch(self, position: Position) -> None:
+            if checkpoint.exists():
+                saved = files.load(checkpoint, saving.engine.weights).progress
+                if (saved.epoch, saved.batch) not in positions:
+                    positions.add((saved.epoch, saved.batch))
+                    (folder / f"at{len(positions)}.safetensors").write_bytes(checkpoint.read_bytes())
+
+    saving.display = Copying()
+    saving.run()
+    assert {batch for _, batch in positions} == {0, 2, 4, 6}  # ends of groups
+    for number in range(1, len(positions) + 1, 3):
+        later = trainer(folder, LinearEngine(noise=0.1, ahead=1), f"at{number}", **RESUMABLE)
+        later.resume()
+        later.run()
+        assert (folder / f"at{number}.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
 @pytest.mark.parametrize("evaluating, at", [(False, 0), (False, 9), (False, 13), (False, 30), (True, 1), (True, 4)])
-def test_ctrl_c_and_resume_equal_a_run_that_went_on(folder: Path, evaluating: bool, at: int) -> None:
+def test_ctrl_c_and_resume_equal_a_run_that_went_on(folder: Path, evaluating: bool, at: int, ahead: int) -> None:
     whole = train(folder, LinearEngine(noise=0.1), "whole", **RESUMABLE)
     lines: list[str] = []
-    first = trainer(folder, Stopped(at, evaluating=evaluating), **RESUMABLE)
+    first = trainer(folder, Stopped(at, evaluating=evaluating, ahead=ahead), **RESUMABLE)
     first.display = Lines(lines.append)
     assert first.run().interrupted
     assert "--resume" in lines[-1] and "m.safetensors" in lines[-1]

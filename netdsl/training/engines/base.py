@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -13,9 +13,21 @@ Phase = Literal["only", "first", "middle", "last"]
 
 
 @dataclass(frozen=True)
+class Step:
+    """What to train on, and how. `seed` (0 … 2³¹ - 1) decides dropout and augmentation alone; `share` is the part of
+    the group's items that are in this batch."""
+
+    batch: Mapping[str, NDArrayAny]
+    rate: float
+    seed: int
+    phase: Phase = "only"
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
 class StepResult:
     """The mean loss over the batch, and the metrics' statistics by the names that the recipe gives them. Arrays may be
-    the engine's own buffers: they hold until its next call."""
+    the engine's own buffers: they hold until its next result is asked for."""
 
     loss: float
     statistics: Mapping[str, NDArrayAny] = field(default_factory=dict)
@@ -39,11 +51,14 @@ class Engine(Protocol):
     def trainable(self) -> tuple[str, ...]:
         """The parameters that may be trained: those that neither are buffers nor stand in a `frozen`."""
 
-    def step(
-        self, batch: Mapping[str, NDArrayAny], *, rate: float, seed: int, phase: Phase = "only", share: float = 1.0
-    ) -> StepResult:
-        """Trains on one batch. `seed` (0 … 2³¹ - 1) decides dropout and augmentation alone; `share` is the part of the
-        group's items that are in this batch."""
+    def steps(self, steps: Iterable[Step]) -> Iterator[StepResult]:
+        """Makes one step after the other; gives their results in order, and ends after a loss that is not finite: no
+        step is made after that one.
+
+        An engine may ask for a step, and begin it, before it gives the result of the one before, so that it never waits
+        for its caller. Until the iterator has ended nothing else may be asked of the engine but `explain_overflow`;
+        then its state is the one after the last result.
+        """
 
     def evaluate(self, batch: Mapping[str, NDArrayAny]) -> StepResult:
         """The loss and the statistics in inference mode; nothing changes."""
@@ -63,7 +78,7 @@ class Engine(Protocol):
 
     def explain_overflow(self, batch: Mapping[str, NDArrayAny]) -> str:
         """Where in the network NaN or infinity began for a batch, in a sentence ("stem.conv: the output …"); empty
-        where it cannot be found. Called once, after a step whose loss is not finite, with the weights after it."""
+        where it cannot be found. Called once, after a step whose loss is not finite, before anything else."""
 
     def close(self) -> None:
         """Ends whatever the engine holds: sessions, processes, device memory."""

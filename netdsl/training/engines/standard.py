@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import NDArrayAny, TensorType
 from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
 from netdsl.training.checkpoint import OPTIMIZER
-from netdsl.training.engines.base import Phase, StepResult
+from netdsl.training.engines.base import Phase, Step, StepResult
 from netdsl.training.engines.overflow import OverflowSearch
 from netdsl.training.freezing import trained_since
 from netdsl.training.models import LOSS, RecipeModels, StepModel, initial_value, trainable_names
@@ -108,23 +109,25 @@ class StandardEngine:
         """Where the models run: "cpu" or "cuda"."""
         return self._state.device
 
+    def steps(self, steps: Iterable[Step]) -> Iterator[StepResult]:
+        for step in steps:
+            self._last = self._steppers.get(step.phase) or self._built(step.phase)
+            result = step_result(self._last.run(step_inputs(step)))
+            yield result
+            if not isfinite(result.loss):
+                return
+
     def step(
         self, batch: Mapping[str, NDArrayAny], *, rate: float, seed: int, phase: Phase = "only", share: float = 1.0
     ) -> StepResult:
-        stepper = self._steppers.get(phase) or self._built(phase)
-        scalars: dict[str, NDArrayAny] = {
-            "learning_rate": np.asarray(rate, np.float32),
-            "seed": np.asarray(seed, np.int64),
-            "gradient_share": np.asarray(share, np.float32),
-        }
-        self._last = stepper
-        return _result(stepper.run({**batch, **scalars}))
+        """One step alone."""
+        return next(iter(self.steps([Step(batch, rate, seed, phase, share)])))
 
     def evaluate(self, batch: Mapping[str, NDArrayAny]) -> StepResult:
         stepper = self._steppers.get("evaluation")
         if stepper is None:
             stepper = self._steppers["evaluation"] = self._stepper(self._models.evaluation(), alone=False)
-        return _result(stepper.run(batch))
+        return step_result(stepper.run(batch))
 
     def _built(self, phase: Phase) -> Runner:
         """The stepper of a phase; the state that it needs and that is not there yet begins here."""
@@ -220,7 +223,18 @@ def _owner(name: str) -> str:
     return rest.partition("/")[0] if family == "optimizer" and "/" in rest else ""
 
 
-def _result(values: dict[str, NDArrayAny]) -> StepResult:
+def step_inputs(step: Step) -> dict[str, NDArrayAny]:
+    """What the model of a step is given, besides the state."""
+    return {
+        **step.batch,
+        "learning_rate": np.asarray(step.rate, np.float32),
+        "seed": np.asarray(step.seed, np.int64),
+        "gradient_share": np.asarray(step.share, np.float32),
+    }
+
+
+def step_result(values: dict[str, NDArrayAny]) -> StepResult:
+    """The results of a model of the recipe."""
     return StepResult(float(values.pop(LOSS)), values)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 
 from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.graph import Graph
@@ -10,13 +11,14 @@ from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import DType, NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
+from netdsl.training.engines.base import Step, StepResult
 from netdsl.training.engines.onnxruntime_training.environment import INSTALL, find_python
 from netdsl.training.engines.onnxruntime_training.models import EngineModels
 from netdsl.training.engines.onnxruntime_training.process import EngineProcess
 from netdsl.training.engines.onnxruntime_training.remote import RemoteState, RemoteStepper
 from netdsl.training.engines.onnxruntime_training.wire import blob
-from netdsl.training.engines.standard import HeldState, Runner, StandardEngine
-from netdsl.training.models import RecipeModels, StepModel, trainable_names
+from netdsl.training.engines.standard import HeldState, Runner, StandardEngine, step_inputs, step_result
+from netdsl.training.models import LOSS, RecipeModels, StepModel, trainable_names
 
 NAME = "onnxruntime-training"
 
@@ -60,6 +62,29 @@ class OrtTrainingEngine(StandardEngine):
         assert isinstance(self._state, RemoteState)
         results = list(model.step.results)
         return RemoteStepper(model.proto.SerializeToString(), self._state, results, self._threads, spinning=alone)
+
+    def steps(self, steps: Iterable[Step]) -> Iterator[StepResult]:
+        """Each step is sent before the result of the one before is read: the process never waits for this one."""
+        self.process.forget()  # what a caller left that did not wait for the end
+        last: RemoteStepper | None = None
+        for step in steps:
+            stepper = self._steppers.get(step.phase) or self._built(step.phase)
+            assert isinstance(stepper, RemoteStepper)
+            if last is None:
+                stepper.submit(step_inputs(step))
+            else:
+                stepper.submit(step_inputs(step), after=LOSS)
+                result = self._collected(last)
+                yield result
+                if not isfinite(result.loss):
+                    return
+            last = stepper
+        if last is not None:
+            yield self._collected(last)
+
+    def _collected(self, stepper: RemoteStepper) -> StepResult:
+        self._last = stepper
+        return step_result(stepper.collect())
 
     def explain_overflow(self, batch: Mapping[str, NDArrayAny]) -> str:
         try:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,10 +20,10 @@ from netdsl.diagnostics import DiagnosticError, error
 from netdsl.ir.types import NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
 from netdsl.training.engines.onnxruntime_training import bootstrap
-from netdsl.training.engines.onnxruntime_training.wire import Closed, Message, receive, send
+from netdsl.training.engines.onnxruntime_training.wire import WHOLE, Closed, Message, receive, send, size
 
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
-_PIPE = 1 << 20  # bytes
+_HEADER = 1 << 16  # bytes, more than one takes
 _GRACE = 5.0  # seconds that the process has to end by itself
 _SAID = 400  # characters of what it wrote last that a message shows
 GOES_ON = "what was saved before is whole: the same command with --resume goes on from it"
@@ -54,8 +55,10 @@ class EngineProcess:
                 f"the engine's environment is broken: {reason.strerror}: {python}; {repair}"
             ) from None
         self._in = cast(BinaryIO, self._process.stdin)
-        _widen(self._in)
+        self._room = _widen(self._in)
         self._out = cast(BinaryIO, self._process.stdout)
+        self._submitted = 0  # requests whose answers were not read
+        self._early: deque[Message] = deque()  # answers that were read and not collected
         try:
             self.about: Mapping[str, Any] = self.ask("hello").about
         except (DiagnosticError, EngineFailure):
@@ -68,18 +71,52 @@ class EngineProcess:
         return self._process.pid
 
     def ask(self, call: str, arrays: Mapping[str, NDArrayAny] | None = None, **about: Any) -> Message:
-        """One request. Raises EngineFailure, DiagnosticError where the process is gone."""
-        try:
-            send(self._in, Message({"call": call, **about}, arrays or {}))
+        """One request. Raises EngineFailure, DiagnosticError where the process is gone. Answers to earlier requests
+        that were submitted are kept for `collect`."""
+        while self._submitted:
+            self._early.append(self._receive())
+        self.submit(call, arrays, **about)
+        return _checked(self._receive())
+
+    def submit(self, call: str, arrays: Mapping[str, NDArrayAny] | None = None, **about: Any) -> None:
+        """Sends a request, which the process takes up after those before it; `collect` gives its answer.
+
+        One that the pipe cannot hold is sent only when the others are answered: the process, which may wait for the
+        reader of an answer, would not read it.
+        """
+        message = Message({"call": call, **about}, arrays or {})
+        while self._submitted and size(message) > self._room:
+            self._early.append(self._receive())
+        with self._talking():
+            send(self._in, message)
+        self._submitted += 1
+
+    def collect(self) -> Message:
+        """The answer to the oldest request that was submitted and has none yet. Raises as `ask` does."""
+        return _checked(self._early.popleft() if self._early else self._receive())
+
+    def forget(self) -> None:
+        """Waits for the requests that were submitted; nobody collects their answers."""
+        while self._submitted:
+            self._receive()
+        self._early.clear()
+
+    def _receive(self) -> Message:
+        with self._talking():
             answer = receive(self._out)
+        self._submitted -= 1
+        return answer
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        """What happens to a message that is cut short, at either end."""
+        try:
+            yield
         except Closed:
             raise self._gone() from None
         except BaseException:  # an answer that nobody reads would be taken for that of the next request
             self.kill()
             raise
-        if "failed" in answer.about:
-            raise EngineFailure(answer.about["failed"])
-        return answer
 
     def _gone(self) -> DiagnosticError:
         try:
@@ -118,11 +155,20 @@ class EngineProcess:
         self._log.close()
 
 
-def _widen(pipe: BinaryIO) -> None:
-    """Makes a pipe hold a batch, where the system can: else the two processes take turns over every 64 kB of it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # the system's limit for a user is reached
-            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+def _checked(answer: Message) -> Message:
+    if "failed" in answer.about:
+        raise EngineFailure(answer.about["failed"])
+    return answer
+
+
+def _widen(pipe: BinaryIO) -> int:
+    """Makes a pipe hold a batch, where the system can: else the two processes take turns over every 64 kB of it. How
+    many bytes of arrays it holds, beside a header."""
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError):  # the system's limit for a user is reached
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, WHOLE)
+    return int(fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)) - _HEADER
 
 
 def _ended(status: int) -> str:

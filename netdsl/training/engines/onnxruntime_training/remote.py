@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -48,12 +49,9 @@ class RemoteState:
         self.add(arrays)
 
     def ask(self, call: str, arrays: Mapping[str, NDArrayAny] | None = None, **about: Any) -> Message:
-        """A request that fails only for want of something, as a sentence: DiagnosticError."""
-        try:
+        """A request. Raises DiagnosticError where it fails."""
+        with _failing_in_words():
             return self.process.ask(call, arrays, **about)
-        except EngineFailure as reason:
-            message = f"the engine onnxruntime-training: {reason}"
-            raise DiagnosticError([error("engine-failure", message, path="")]) from None
 
     def add(self, arrays: Mapping[str, NDArrayAny], changed: Iterable[str] = ()) -> None:
         self.ask("add", arrays, changed=list(changed))
@@ -105,5 +103,27 @@ class RemoteStepper:
         state.load(self, self._key)
 
     def run(self, inputs: Mapping[str, NDArrayAny]) -> dict[str, NDArrayAny]:
-        given = {name: np.asarray(array) for name, array in inputs.items() if name in self._given}
-        return dict(self._state.ask("run", given, key=self._key).arrays)
+        return dict(self._state.ask("run", self._of(inputs), key=self._key).arrays)
+
+    def submit(self, inputs: Mapping[str, NDArrayAny], **about: str) -> None:
+        """Asks for a run, whose results `collect` gives; `about`: see `Server.run`."""
+        self._state.process.submit("run", self._of(inputs), key=self._key, **about)
+
+    def collect(self) -> dict[str, NDArrayAny]:
+        """The results of the oldest run that was submitted."""
+        with _failing_in_words():
+            return dict(self._state.process.collect().arrays)
+
+    def _of(self, inputs: Mapping[str, NDArrayAny]) -> dict[str, NDArrayAny]:
+        """What of the inputs the model has."""
+        return {name: np.asarray(array) for name, array in inputs.items() if name in self._given}
+
+
+@contextmanager
+def _failing_in_words() -> Iterator[None]:
+    """A request that fails does so for want of something, as a sentence: DiagnosticError."""
+    try:
+        yield
+    except EngineFailure as reason:
+        message = f"the engine onnxruntime-training: {reason}"
+        raise DiagnosticError([error("engine-failure", message, path="")]) from None

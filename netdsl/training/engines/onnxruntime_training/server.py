@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import onnxruntime
 
 from netdsl.diagnostics import DiagnosticError
+from netdsl.ir.types import NDArrayAny
 from netdsl.runtime.session import EnvironmentLack
 from netdsl.runtime.stepper import DeviceState, Stepper
 from netdsl.training.engines.onnxruntime_training.wire import Closed, Message, blob, receive, send
@@ -21,6 +22,7 @@ class Server:
     def __init__(self) -> None:
         self._state = DeviceState({}, device="cpu")
         self._steppers: dict[str, Stepper] = {}
+        self._results: Mapping[str, NDArrayAny] = {}  # of the last run, if it went well
 
     def hello(self, message: Message) -> Message:
         """What runs here: versions, and which devices it has."""
@@ -89,8 +91,14 @@ class Server:
         return Message({"changed": list(stepper.changed), "given": list(stepper.given)})
 
     def run(self, message: Message) -> Message:
-        """One run of a model."""
-        return Message({}, self._steppers[message.about["key"]].run(message.arrays))
+        """One run of a model; `after` names a result of the run before: where that failed, or the result is not finite,
+        nothing runs. So what was asked for in advance does not move the state past the step that went wrong."""
+        before, self._results = self._results, {}
+        after = message.about.get("after")
+        if after is not None and not np.isfinite(before.get(after, np.nan)).all():
+            return Message({"failed": "the run before this one did not go well"})
+        self._results = self._steppers[message.about["key"]].run(message.arrays)
+        return Message({}, self._results)
 
     def artefacts(self, message: Message) -> Message:
         """The engine's own files, written into a folder."""
