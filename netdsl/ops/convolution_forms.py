@@ -164,8 +164,9 @@ def _turns(g: Geometry) -> bool:
 
 
 def _turned_pads(g: Geometry) -> list[int]:
-    reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilation, strict=True)]
-    return [r - p for r, pair in zip(reach, g.fixed_pads or (), strict=True) for p in pair]
+    """Those of a convolution of the result's size back to the input's, whatever of it no window reaches."""
+    axes = zip(g.kernel, g.dilation, g.sizes(g.size), g.sizes(g.out), g.fixed_pads or (), strict=True)
+    return [p for k, d, size, out, (begin, _) in axes for p in ((k - 1) * d - begin, size - out + begin)]
 
 
 def _turned(g: Geometry) -> Geometry:
