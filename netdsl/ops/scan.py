@@ -9,8 +9,8 @@ from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
 from netdsl.ops.shape import emit_reshape
 
-MOST = 80 << 10  #: numbers of a block for each thread: a few tensors of so many stay in a core's second cache
-LEAST = 15 << 10  #: numbers of a block from which on it pays, times the square of the threads, who wait for one another
+MOST = 80 << 10  #: numbers of a block: a few tensors of so many stay in a core's second cache
+LEAST = 15 << 10  #: numbers of a block from which on it pays
 
 
 def scan(
@@ -39,13 +39,13 @@ def scan(
 
 def block_size(cx: Emitter, x: TensorType) -> int | None:
     """How many numbers of a tensor to take at a time where several elementwise nodes follow each other, so that what
-    one writes is in the cache when the next one reads it. None: all of them."""
+    one writes is in the cache when the next one reads it. None: all of them. Several threads would wait for one another
+    at every node of every block, which takes as long."""
     fixed = prod(d for d in x.shape if isinstance(d, int))
     total = fixed * cx.target.batch ** sum(not isinstance(d, int) for d in x.shape)
-    least, most = LEAST * cx.target.threads**2, MOST * cx.target.threads
-    if cx.target.device != "cpu" or total <= 2 * most:
+    if cx.target.device != "cpu" or cx.target.threads > 1 or total <= 2 * MOST:
         return None
-    return next((fixed // n for n in range(-(-fixed // most), fixed // least + 1) if fixed % n == 0), None)
+    return next((fixed // n for n in range(-(-fixed // MOST), fixed // LEAST + 1) if fixed % n == 0), None)
 
 
 def emit_blocks(cx: Emitter, x: TensorType, step: Callable[..., str], *names: str) -> str:
