@@ -35,11 +35,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(
-    name: str, data: Path, held_out: Path, checkpoint: Path, *options: str, **settings: float
+    name: str,
+    data: Path,
+    held_out: Path,
+    checkpoint: Path,
+    *options: str,
+    batch: int | None = None,
+    **settings: float,
 ) -> dict[str, Any]:
-    """Trains an example, with some parameters set, and evaluates its checkpoint on the held-out data."""
+    """Trains an example, with some parameters set, and evaluates its checkpoint on the held-out data, in batches of the
+    same size, for which the same forms of its operators are picked."""
     network = EXAMPLES / f"{name}.net"
     machine = ["--device", "cpu", "--threads", "1"]
+    machine += ["--batch", str(batch)] if batch else []
     machine += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     run(*NETDSL, "train", network, "--data", data, "--val", held_out, "-o", checkpoint, *machine, *options)
     found = run(*NETDSL, "eval", network, "--weights", checkpoint, "--data", held_out, "--format", "json", *machine)
@@ -99,8 +107,8 @@ def test_unet_removes_noise(data: Path, tmp_path: Path) -> None:
             np.savez(small[part], **{name: arrays[name][::every, :, :32, :32] for name in arrays.files})
             noise = arrays["image"] - arrays["clean"]
             assert np.sqrt((noise**2).mean()) == pytest.approx(0.1, rel=0.01)
-    options = ["--epochs", "10", "--batch", "4"]
-    found = trained("unet_denoise", small["train"], small["test"], tmp_path / "u.safetensors", *options)
+    checkpoint = tmp_path / "u.safetensors"
+    found = trained("unet_denoise", small["train"], small["test"], checkpoint, "--epochs", "10", batch=4)
     assert found["metrics"]["error"] < 0.066
 
 
