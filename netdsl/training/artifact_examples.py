@@ -22,6 +22,7 @@ class ExampleBatch:
 
 _PYTHON = '''\
 """Trains on one random batch with onnxruntime and numpy alone; see README.md."""
+from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
@@ -36,8 +37,8 @@ def run(model, values):
 
 
 init, step, evaluation = (
-    ort.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"])
-    for name in ("init", "train_step", "eval")
+    ort.InferenceSession(Path(__file__).parent / file, providers=["CPUExecutionProvider"])
+    for file in ("init.onnx", "train_step.onnx", "eval.onnx")
 )
 values, rng = {}, np.random.default_rng(0)  # tensors by name: the state, the batch, the results
 run(init, values)

@@ -378,7 +378,7 @@ def test_the_python_example_runs_in_a_bare_environment(artifacts: Path, tmp_path
     for forbidden in ("netdsl", "onnx", "safetensors"):
         assert subprocess.run([*run, "-c", f"import {forbidden}"], env=environment, stderr=-3, check=False).returncode
     done = subprocess.run(
-        [*run, "train.py"], cwd=artifacts, env=environment, capture_output=True, text=True, check=False
+        [*run, artifacts / "train.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     losses = [float(line.split()[-1]) for line in done.stdout.splitlines()]
