@@ -57,7 +57,7 @@ class Shape:
         x = TensorType(DType.float32, (self.n, self.c, self.size, self.size))
         w = TensorType(DType.float32, (self.o, self.c // self.groups, k, k))
         op = Conv((self.stride,) * 2, ((pad, pad),) * 2, (1, 1), self.groups)
-        return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, self.groups)
+        return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, self.groups, Target())
 
     def __str__(self) -> str:
         kind = "dw" if self.groups == self.c else f"g{self.groups}" if self.groups > 1 else ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
-from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, emit_sum, mapped, products, turned
+from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, emit_sum, mapped, products, transposed_left
 from netdsl.ops.shape import emit_reshape
 
 BAND_LIMIT = 1 << 21  #: numbers of a mask
@@ -32,6 +32,11 @@ def _band_applies(g: Geometry) -> bool:
 def channel_major(cx: Emitter, name: str, rank: int) -> str:
     """`[N, C, …]` as `[C, N, …]`, or back."""
     return cx.emit("Transpose", name, perm=[1, 0, *range(2, 2 + rank)])
+
+
+def gradient_rows(cx: Emitter, g: Geometry, dy: str) -> str:
+    """A result's gradient as `[O, N*places]`."""
+    return cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
 
 
 def _axis_mask(size: int, out: int, kernel: int, stride: int, dilation: int, begin: int) -> NDArray[np.bool_]:
@@ -111,7 +116,7 @@ def _band_input_work(g: Geometry) -> Work:  # the matrix is the forward one
 
 def _band_weight_work(g: Geometry) -> Work:
     mask = products(g.channels, g.taps, g.area * g.places)
-    each = products(g.area, g.places, g.images, g.channels) + turned(g.images * g.channels * g.area)
+    each = products(g.area, g.places, g.images, g.channels) + transposed_left(g.images * g.channels * g.area)
     return mask + each + Work(nodes=6)
 
 
@@ -225,7 +230,7 @@ def _rows_weight_work(g: Geometry) -> Work:
     (_, wide), (high, across) = g.sizes(g.size), g.sizes(g.out)
     mask = products(g.channels * height, g.kernel[1], wide * across)
     count = g.images * high
-    each = products(wide, across, count, g.channels * height) + turned(g.channels * height * count * wide)
+    each = products(wide, across, count, g.channels * height) + transposed_left(g.channels * height * count * wide)
     return mask + each + _row_moves(g) + Work(nodes=height + 6)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import NDArrayAny
-from netdsl.ops.convolution_bands import axis_masks, channel_major
+from netdsl.ops.convolution_bands import axis_masks, channel_major, gradient_rows
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, products, turned_weight_left, weight_left
 from netdsl.ops.shape import emit_reshape
 
@@ -52,11 +52,6 @@ def _columns_work(g: Geometry) -> Work:
     return products(g.channels, g.taps, g.area, count) + Work(columns=lines * g.taps, lines=lines / 2, nodes=1)
 
 
-def _gradient_rows(cx: Emitter, g: Geometry, dy: str) -> str:
-    """`[O, N*places]`."""
-    return cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
-
-
 # The convolution ------------------------------------------------------------------------------------------------
 
 
@@ -78,7 +73,7 @@ def _forward_work(g: Geometry) -> Work:
 def _emit_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
     """The weight is the left operand, and transposed."""
     turned = cx.emit("Transpose", _flat_weight(cx, g, weight), perm=[1, 0])
-    columns = cx.emit("MatMul", turned, _gradient_rows(cx, g, dy))
+    columns = cx.emit("MatMul", turned, gradient_rows(cx, g, dy))
     split = cx.emit("Reshape", columns, cx.ints([g.channels * g.taps, -1, g.places]))
     return _emit_sums(cx, g, cx.emit("Transpose", split, perm=[1, 0, 2]))
 
@@ -121,7 +116,7 @@ def _sums_work(g: Geometry) -> Work:
 def _emit_weight(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     """The result is in the weight's order; the columns are those of the forward."""
     columns = _emit_columns(cx, g, x)
-    total = cx.emit("MatMul", _gradient_rows(cx, g, dy), columns)
+    total = cx.emit("MatMul", gradient_rows(cx, g, dy), columns)
     return cx.emit("Reshape", total, cx.ints([g.outputs, g.channels, *g.kernel]))
 
 

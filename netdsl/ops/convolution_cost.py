@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, prod
+from types import MappingProxyType
 from typing import Any
 
 from netdsl.ir.dims import Dim
@@ -37,7 +38,7 @@ class Geometry:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     pads: tuple[tuple[Dim, Dim], ...]
-    assumed: int = 32
+    assumed: int
 
     @property
     def rank(self) -> int:
@@ -121,21 +122,22 @@ def geometry(
     padding: SamePads,
     dilation: tuple[int, ...],
     groups: int,
-    target: Target = Target(),  # noqa: B008
+    target: Target,
 ) -> Geometry:
-    """The geometry of a convolution by the types of its operands and result."""
-    kernel = tuple(map(_whole, weight.shape[2:]))
+    """The geometry of a convolution by the types of its operands and result; symbolic sizes are estimated by the
+    target's batch."""
+    kernel = tuple(map(whole, weight.shape[2:]))
     pads: tuple[tuple[Dim, Dim], ...] = (
         same_amounts(x.shape[2:], kernel, stride, dilation) if padding == "same" else padding
     )
-    channels, outputs = _whole(x.shape[1]), _whole(y.shape[1])
+    channels, outputs = whole(x.shape[1]), whole(y.shape[1])
     sizes = x.shape[2:], y.shape[2:]
     return Geometry(
-        x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads, assumed=target.batch
+        x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads, target.batch
     )
 
 
-def _whole(dim: Dim) -> int:
+def whole(dim: Dim) -> int:
     """A dimension that is always an integer: channels and kernels."""
     assert isinstance(dim, int)
     return dim
@@ -147,7 +149,7 @@ class Work:
 
     `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
     operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
-    those of left operands that it transposes first, `turned`: where their rows are short; `fetched`: numbers of weights
+    those of left operands that it transposes first, `tilted`: where their rows are short; `fetched`: numbers of weights
     that no cache holds; `moved`: numbers copied in rows; `scattered`: the rows; `gathered`, `picked`: the same of
     Gather; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv,
     `lines`: the rows that they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`:
@@ -160,7 +162,7 @@ class Work:
     written: float = 0
     transposed: float = 0
     fetched: float = 0
-    turned: float = 0
+    tilted: float = 0
     gathered: float = 0
     picked: float = 0
     moved: float = 0
@@ -186,7 +188,7 @@ SECONDS: Mapping[str, float] = {
     "written": 0.15e-9,
     "transposed": 0.13e-9,
     "fetched": 0.14e-9,
-    "turned": 0.6e-9,
+    "tilted": 0.6e-9,
     "gathered": 0.35e-9,
     "picked": 3e-9,
     "moved": 0.32e-9,
@@ -224,8 +226,8 @@ def weight_left(m: int, n: int, k: int, count: float = 1) -> Work:
 def turned_weight_left(m: int, n: int, k: int, count: float = 1) -> Work:
     """`count` products whose left operand is a weight that is stored as `[k, m]`: it is transposed for each part of the
     product. Where the weight is large, memory gives short pieces of long rows."""
-    turned = Work(transposed=float(m) * k * _panels(n, k) * count, fetched=3 * _fetched(m, n, k) * count)
-    return products(m, n, k, count) + turned
+    reading = Work(transposed=float(m) * k * _panels(n, k) * count, fetched=3 * _fetched(m, n, k) * count)
+    return products(m, n, k, count) + reading
 
 
 def _panels(n: int, k: int) -> int:
@@ -244,9 +246,10 @@ def copied(numbers: float, run: float) -> Work:
     return Work(moved=numbers, scattered=numbers / max(run, 1), nodes=1)
 
 
-def turned(numbers: float) -> Work:
-    """The left operands of products that a Transpose of their last axes makes, which ONNX Runtime leaves to them."""
-    return Work(turned=numbers)
+def transposed_left(numbers: float) -> Work:
+    """The left operands of small products that a Transpose of their last axes makes, which ONNX Runtime leaves to the
+    products."""
+    return Work(tilted=numbers)
 
 
 def gathered(numbers: float, run: float) -> Work:
@@ -262,7 +265,7 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
 #: What ONNX Runtime's threads share. Copies, and what ConvTranspose adds up, one thread does alone.
 SHARED = frozenset(
     {
-        *("flops", "products", "packed", "written", "transposed", "turned", "fetched", "gathered", "picked"),
+        *("flops", "products", "packed", "written", "transposed", "tilted", "fetched", "gathered", "picked"),
         *("columns", "lines", "spilled", "calls"),
     }
 )
@@ -278,8 +281,8 @@ def seconds(work: Work, target: Target) -> float:
 class Form:
     """One way to compute: whether it can, what it does, and how it is written. `emit(cx, geometry, *operands)`.
 
-    `given` is the part of the work that another quantity of the same convolution has done if it takes the form of that
-    name: each in a list of forms, with the work that is not to be done again."""
+    `given`: by another quantity of the same convolution ("forward", "input"), the part of the work that this one need
+    not do again if that one takes its form of the same name."""
 
     name: str
     applies: Callable[[Geometry], bool]
@@ -288,18 +291,20 @@ class Form:
     given: Callable[[Geometry], Mapping[str, Work]] = lambda g: {}
 
 
-def choose(forms: Sequence[Form], g: Geometry, target: Target, others: Mapping[str, Form] | None = None) -> Form:
+ALONE: Mapping[str, Form] = MappingProxyType({})
+
+
+def choose(forms: Sequence[Form], g: Geometry, target: Target, others: Mapping[str, Form] = ALONE) -> Form:
     """The form with the least estimated time; of equal ones, and on a GPU, the first that applies.
 
-    `others` are the forms that the convolution's other quantities take ("forward", "input", "weight"), if known."""
+    `others`: the forms that other quantities of the convolution take, by their names in `Form.given`."""
     able = [f for f in forms if f.applies(g)]
     if target.device == "cuda":
         return able[0]
 
     def estimate(form: Form) -> float:
-        given = form.given(g) if others else {}
-        shared = sum(seconds(w, target) for q, w in given.items() if others and others[q].name == form.name)
-        return seconds(form.work(g), target) - shared
+        same = (work for other, work in form.given(g).items() if other in others and others[other].name == form.name)
+        return seconds(form.work(g), target) - sum(seconds(work, target) for work in same)
 
     return min(able, key=estimate)
 

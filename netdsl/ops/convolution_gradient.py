@@ -19,7 +19,7 @@ from netdsl.ir.opdef import Cost, Emitter, GradientContext, Primitive, ShapeErro
 from netdsl.ir.reach import WHOLE, Reach
 from netdsl.ir.types import DType, NDArrayAny, TensorType
 from netdsl.ops import convolution
-from netdsl.ops.convolution_cost import choose, geometry
+from netdsl.ops.convolution_cost import choose, geometry, whole
 from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_weight_forms import WEIGHT
 from netdsl.ops.precision import like, runs_in_float32, wide
@@ -56,7 +56,7 @@ class ConvWeightGradient(_Gradient):
 
     def infer(self, x: TensorType, dy: TensorType) -> TensorType:
         same_dtype(self.name, x, dy)
-        return x.with_shape((dy.shape[1], _whole(x.shape[1]) // self.groups, *self.kernel))
+        return x.with_shape((dy.shape[1], whole(x.shape[1]) // self.groups, *self.kernel))
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
         return Cost(macs=inputs[1].size * prod(self.kernel) * outputs[0].shape[1])
@@ -101,7 +101,7 @@ class ConvInputGradient(_Gradient):
 
     def cost(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Cost:
         dy, weight = inputs
-        return Cost(macs=dy.size * prod(_whole(d) for d in weight.shape[1:]))
+        return Cost(macs=dy.size * prod(whole(d) for d in weight.shape[1:]))
 
     def evaluate(self, dy: NDArrayAny, weight: NDArrayAny) -> NDArrayAny:
         kernel, groups = weight.shape[2:], self.groups
@@ -147,11 +147,5 @@ def weight_gradient(cx: GradientContext, op: _Convolution, x: Value, weight: Val
     """The gradient of a convolution for its weight, if that is wanted."""
     if not cx.wants(weight):
         return None
-    kernel = tuple(_whole(k) for k in weight.shape[2:])
+    kernel = tuple(whole(k) for k in weight.shape[2:])
     return cx.emit(ConvWeightGradient(op.stride, op.padding, op.dilation, op.groups, kernel), x, dy)
-
-
-def _whole(dim: Dim) -> int:
-    """A dimension that is always an integer: channels and kernels."""
-    assert isinstance(dim, int)
-    return dim

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import DType
 from netdsl.ops.convolution_bands import BAND_LIMIT
-from netdsl.ops.convolution_cost import Form, Geometry, Work, emit_sum, gathered, products, turned
+from netdsl.ops.convolution_cost import Form, Geometry, Work, emit_sum, gathered, products, transposed_left
 
 ROWS = 2  #: rows of a tile: more of them gather fewer rows twice, but multiply more that no element of a kernel joins
 
@@ -103,7 +103,7 @@ def _work(g: Geometry) -> Work:
         left, right = tiles.high * across, len(tiles.offsets) * wide
         count = g.images * len(tiles.numbers)
         work += gathered(g.channels * count * right, wide) + gathered(g.channels * count * left, left)
-        work += products(left, right, count, g.channels) + turned(g.channels * count * left)
+        work += products(left, right, count, g.channels) + transposed_left(g.channels * count * left)
         work += products(g.channels, g.taps, left * right) + Work(nodes=10)
     return work
 

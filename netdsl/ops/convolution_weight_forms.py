@@ -14,7 +14,7 @@ from netdsl.ops import (
     convolution_weight_pictures,
     convolution_winograd,
 )
-from netdsl.ops.convolution_bands import channel_major
+from netdsl.ops.convolution_bands import channel_major, gradient_rows
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, pairs, products
 from netdsl.ops.convolution_forms import emit_taps, major, taps_work
 from netdsl.ops.convolution_weight_pictures import channels_last, unfolding_work
@@ -94,7 +94,7 @@ def _batched_moves(g: Geometry) -> Work:
 def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     """A product over all images for each element of the kernel."""
     padded = emit_spatial_pad(cx, channel_major(cx, x, g.rank), major(g), g.pads, 0)
-    grads = _rows_of_gradient(cx, g, dy)
+    grads = gradient_rows(cx, g, dy)
     parts = []
     for part in emit_taps(cx, g, padded):
         flat = cx.emit("Reshape", part, cx.ints([g.channels, -1]))
@@ -128,13 +128,8 @@ def _slice(cx: Emitter, g: Geometry, name: str, axes: range, tap: tuple[int, ...
     return cx.emit("Slice", name, cx.ints(starts), cx.shape(ends), cx.ints(axes), steps)
 
 
-def _rows_of_gradient(cx: Emitter, g: Geometry, dy: str) -> str:
-    """`[O, N*places]`."""
-    return cx.emit("Reshape", channel_major(cx, dy, g.rank), cx.ints([g.outputs, -1]))
-
-
 def _emit_last(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
-    grads, last = _rows_of_gradient(cx, g, dy), _last(cx, g, x)
+    grads, last = gradient_rows(cx, g, dy), _last(cx, g, x)
     parts = []
     for tap in positions(*map(range, g.kernel)):
         part = last if g.pointwise else _slice(cx, g, last, range(1, 1 + g.rank), tap)
@@ -158,7 +153,7 @@ def _last_work(g: Geometry) -> Work:
 
 def _emit_joined(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     """As `last`, with the taps of the last axis side by side: for few channels."""
-    grads, last = _rows_of_gradient(cx, g, dy), _last(cx, g, x)
+    grads, last = gradient_rows(cx, g, dy), _last(cx, g, x)
     across = [_slice(cx, g, last, range(g.rank, g.rank + 1), (tap,)) for tap in range(g.kernel[-1])]
     wide = cx.emit("Concat", *across, axis=1 + g.rank)
     parts = []

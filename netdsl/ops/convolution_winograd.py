@@ -87,12 +87,18 @@ def _constant(cx: Emitter, g: Geometry, matrix: Matrix) -> str:
     return cx.array(matrix.astype(g.dtype.numpy))
 
 
+def _emit_turned(cx: Emitter, name: str, lead: tuple[int, ...] = ()) -> str:
+    """Matrices `[*lead, rows, columns]`, transposed. A `lead` of one makes nodes that are not there already: what would
+    have to be kept for long is computed again."""
+    rank = len(lead)
+    return cx.emit("Transpose", name, perm=[*range(rank), rank + 1, rank])
+
+
 def _emit_points(cx: Emitter, g: Geometry, side: _Side, x: str, lead: tuple[int, ...] = ()) -> str:
-    """`[N, C, H, W]` to `[16, tiles*N, C]`. With a `lead` of one the nodes are none that are there already."""
+    """`[N, C, H, W]` to `[16, tiles*N, C]`; `lead` as in `_emit_turned`."""
     (high, wide), (down, across) = side.sizes, _tiles(g)
     row = product((g.batch, side.channels))
-    first = emit_reshape(cx, x, (), (*lead, row, high * wide))
-    positions = cx.emit("Transpose", first, perm=[*range(len(lead)), len(lead) + 1, len(lead)])
+    positions = _emit_turned(cx, emit_reshape(cx, x, (), (*lead, row, high * wide)), lead)
     positions = emit_reshape(cx, positions, (), (1, high, wide, row))
     by_width = _constant(cx, g, side.matrices[1].reshape(POINTS, 1, across, wide))
     points = cx.emit("MatMul", by_width, positions)
@@ -110,27 +116,21 @@ def _emit_positions(cx: Emitter, g: Geometry, side: _Side, points: str) -> str:
     rows = cx.emit("Transpose", rows, perm=[1, 0, 2])
     rows = emit_reshape(cx, rows, (), (high, POINTS * across, row))
     positions = cx.emit("MatMul", _constant(cx, g, side.matrices[1].T), rows)
-    positions = emit_reshape(cx, positions, (), (high * wide, row))
-    return emit_reshape(cx, cx.emit("Transpose", positions, perm=[1, 0]), (), (g.batch, side.channels, high, wide))
+    maps = _emit_turned(cx, emit_reshape(cx, positions, (), (high * wide, row)))
+    return emit_reshape(cx, maps, (), (g.batch, side.channels, high, wide))
 
 
 def _emit_kernel(cx: Emitter, g: Geometry, weight: str, lead: tuple[int, ...] = ()) -> str:
-    """`[16, O, C]`; `lead` as in `_emit_points`."""
-    pairs = g.outputs * g.channels
-    flat = cx.emit("Reshape", weight, cx.ints([*lead, pairs, g.taps]))
-    turned = cx.emit("Transpose", flat, perm=[*range(len(lead)), len(lead) + 1, len(lead)])
-    points = cx.emit("MatMul", _constant(cx, g, _kernel_matrix()), turned)
+    """`[16, O, C]`; `lead` as in `_emit_turned`."""
+    flat = cx.emit("Reshape", weight, cx.ints([*lead, g.outputs * g.channels, g.taps]))
+    points = cx.emit("MatMul", _constant(cx, g, _kernel_matrix()), _emit_turned(cx, flat, lead))
     return cx.emit("Reshape", points, cx.ints([POINTS**2, g.outputs, g.channels]))
-
-
-def _turned(cx: Emitter, name: str) -> str:
-    return cx.emit("Transpose", name, perm=[0, 2, 1])
 
 
 def _emit_forward(cx: Emitter, g: Geometry, x: str, weight: str) -> str:
     points = _emit_points(cx, g, _source(g), x)
-    products = cx.emit("MatMul", points, _turned(cx, _emit_kernel(cx, g, weight)))
-    return _emit_positions(cx, g, _result(g), products)
+    kernel = _emit_turned(cx, _emit_kernel(cx, g, weight), (POINTS**2,))
+    return _emit_positions(cx, g, _result(g), cx.emit("MatMul", points, kernel))
 
 
 def _emit_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
@@ -142,9 +142,9 @@ def _emit_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
 def _emit_weight(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     grads = _emit_points(cx, g, _result(g), dy)
     points = _emit_points(cx, g, _source(g), x, () if _keeps(g) else (1,))
-    kernel = cx.emit("MatMul", _turned(cx, grads), points)
+    kernel = cx.emit("MatMul", _emit_turned(cx, grads, (POINTS**2,)), points)
     flat = cx.emit("Reshape", kernel, cx.ints([POINTS**2, g.outputs * g.channels]))
-    taps = cx.emit("MatMul", cx.emit("Transpose", flat, perm=[1, 0]), _constant(cx, g, _kernel_matrix()))
+    taps = cx.emit("MatMul", _emit_turned(cx, flat), _constant(cx, g, _kernel_matrix()))
     return cx.emit("Reshape", taps, cx.ints([g.outputs, g.channels, *g.kernel]))
 
 

@@ -81,7 +81,7 @@ def make(name: str, kind: str, batch: Dim = 3) -> tuple[Graph, Geometry]:
     }
     chosen, operands = ops[kind]
     builder.output("result", builder.emit(chosen, *(builder.input(n, t) for n, t in operands)))
-    return builder.finish(), geometry(x, w, y, stride, padding, dilation, groups)
+    return builder.finish(), geometry(x, w, y, stride, padding, dilation, groups, Target())
 
 
 def drawn(graph: Graph, batch: int = 3) -> dict[str, NDArrayAny]:
@@ -179,7 +179,7 @@ def of(
     op = Conv((stride, stride), pad, (1, 1), groups)
     x = TensorType(DType.float32, (images, channels, size, size))
     w = TensorType(DType.float32, (outputs, channels // groups, kernel, kernel))
-    return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, groups)
+    return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, groups, Target())
 
 
 PICKED = {
