@@ -1,12 +1,12 @@
 """The ONNX forms of convolutions and their gradients: how fast each is, and which one the cost model picks.
 
     python benchmarks/gradient_forms.py [--threads 1] [--only NAME] [--shapes TEXT] [--repeat 20] [--cold]
-        [--device cpu|cuda] [--verbose]
+        [--device cpu|cuda] [--standard] [--verbose]
 
 `--shapes` takes those whose names have TEXT in them, such as `@4 k1`. `--cold`: operands come from memory, as they do
-within a step. Prints a row per quantity and shape: PyTorch's time where it is installed, each form's time (as a
-multiple of PyTorch's, or in ms), the form that is picked, and how far it is from the best. Times are the least of
-several runs.
+within a step. `--standard`: standard operators only. Prints a row per quantity and shape: PyTorch's time where it is
+installed, each form's time (as a multiple of PyTorch's, or in ms), the form that is picked, and how far it is from the
+best. Times are the least of several runs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from netdsl.ir.types import DType, TensorType
 from netdsl.onnx.emit import NodeEmitter
 from netdsl.onnx.lower import IR_VERSIONS, value_info
 from netdsl.ops.convolution import Conv
+from netdsl.ops.convolution_blocked import DOMAIN
 from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, seconds
 from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_weight_forms import WEIGHT
+from netdsl.runtime.blocked_layout import block_size
 
 try:
     import torch
@@ -51,13 +53,12 @@ class Shape:
     stride: int = 1
     groups: int = 1
 
-    @property
-    def geometry(self) -> Geometry:
+    def geometry(self, target: Target) -> Geometry:
         k, pad = self.kernel, self.kernel // 2
         x = TensorType(DType.float32, (self.n, self.c, self.size, self.size))
         w = TensorType(DType.float32, (self.o, self.c // self.groups, k, k))
         op = Conv((self.stride,) * 2, ((pad, pad),) * 2, (1, 1), self.groups)
-        return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, self.groups, Target())
+        return geometry(x, w, op.infer(x, w), op.stride, op.padding, op.dilation, self.groups, target)
 
     def __str__(self) -> str:
         kind = "dw" if self.groups == self.c else f"g{self.groups}" if self.groups > 1 else ""
@@ -131,7 +132,8 @@ def model(form: Form, g: Geometry, inputs: Sequence[tuple[str, TensorType]], tar
     output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     infos = [value_info(n, t) for n, t in inputs]
     graph = onnx.helper.make_graph(emitter.nodes, form.name, infos, [output], initializers)
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=IR_VERSIONS[21])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid(DOMAIN, 1)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSIONS[21])
 
 
 def runner(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], target: Target) -> Callable[[], Any]:
@@ -158,7 +160,7 @@ def reference(kind: str, shape: Shape, arrays: dict[str, np.ndarray]) -> Callabl
     s, p = [shape.stride] * 2, [shape.kernel // 2] * 2
     if kind == "forward":
         return lambda: torch.conv2d(t["x"], t["w"], None, s, p, 1, shape.groups)
-    g = shape.geometry
+    g = shape.geometry(Target())
     x = t.get("x", torch.zeros(g.images, g.channels, *g.sizes(g.size)))
     w = t.get("w", torch.zeros(g.outputs, g.inputs_per_group, *g.kernel))
     mask = [kind == "input", kind == "weight", False]
@@ -167,7 +169,7 @@ def reference(kind: str, shape: Shape, arrays: dict[str, np.ndarray]) -> Callabl
 
 
 def measure(kind: str, shape: Shape, target: Target, repeat: int, cold: bool, verbose: bool) -> None:
-    g = shape.geometry
+    g = shape.geometry(target)
     rng = np.random.default_rng(0)
     inputs = operands(kind, g)
     arrays = {n: rng.standard_normal(t.shape).astype(np.float32) for n, t in inputs}  # type: ignore[arg-type]  # static
@@ -201,11 +203,13 @@ def main() -> None:
     parser.add_argument("--shapes", default="", metavar="TEXT")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--standard", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(arguments.threads)
-    target = Target(arguments.device, arguments.threads)
+    block = block_size() if arguments.device == "cpu" and not arguments.standard else 0
+    target = Target(arguments.device, arguments.threads, block=block)
     for kind in [arguments.only] if arguments.only else KINDS:
         for shape in SHAPES:
             if arguments.shapes in str(shape):

@@ -5,7 +5,9 @@
 
 `--torch` names a Python that has torch and numpy (default: this one). Each measurement is a process of its own, one at
 a time: two thread pools in turn would slow each other down. Times are the least of all steps of all runs, memory what
-training adds to the process after its imports. `--profile` prints where each step's time goes.
+training adds to the process after its imports. "exported": the step in standard operators alone, as `netdsl compile
+--training` writes it; `netdsl train` also uses ONNX Runtime's own layout of convolutions. `--profile` prints where each
+step's time goes.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Bench:
         return self._run(self.torch, "torch_training.py", arguments)
 
     def _run(self, python: str, script: str, arguments: tuple[object, ...]) -> dict[str, Any]:
-        threads = str(arguments[3]) if arguments[0] in ("timed", "profile") else "1"
+        threads = str(arguments[3]) if arguments[0] in ("timed", "exported", "profile") else "1"
         env = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(HERE.parent)}
         command = [python, str(HERE / script), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
@@ -56,8 +58,8 @@ class Bench:
             self.ours("init", name, path, seed)
         return path
 
-    def best(self, side: Any, name: str, threads: int) -> tuple[float, float]:
-        found = [side("timed", name, self.data(name), threads) for _ in range(self.runs)]
+    def best(self, side: Any, name: str, threads: int, command: str = "timed") -> tuple[float, float]:
+        found = [side(command, name, self.data(name), threads) for _ in range(self.runs)]
         return min(f["ms"] for f in found), min(f["peak"] for f in found) / 1e6
 
 
@@ -72,13 +74,22 @@ def table(*titles: str) -> None:
 
 
 def speed(bench: Bench, networks: list[str], threads: list[int]) -> None:
-    table("network", "threads", "netdsl ms", "PyTorch ms", "ratio", "goal", "netdsl MB", "PyTorch MB", "ratio")
+    memory = "netdsl MB", "PyTorch MB", "ratio"
+    table("network", "threads", "netdsl ms", "PyTorch ms", "ratio", "goal", "exported ms", "ratio", *memory)
     for name in networks:
         for number in threads:
             ours, our_peak = bench.best(bench.ours, name, number)
             theirs, their_peak = bench.best(bench.theirs, name, number)
+            exported, _ = bench.best(bench.ours, name, number, "exported")
             goal = "≤ 1.0" if number == 1 else "≤ 1.1"
-            times = f"{ours:.2f}", f"{theirs:.2f}", f"{ours / theirs:.2f}", goal
+            times = (
+                f"{ours:.2f}",
+                f"{theirs:.2f}",
+                f"{ours / theirs:.2f}",
+                goal,
+                f"{exported:.2f}",
+                f"{exported / theirs:.2f}",
+            )
             row(name, number, *times, f"{our_peak:.0f}", f"{their_peak:.0f}", f"{our_peak / their_peak:.2f}")
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/training_ours.py init NETWORK FILE.npz [SEED]
     python benchmarks/training_ours.py timed NETWORK FILE.npz THREADS
+    python benchmarks/training_ours.py exported NETWORK FILE.npz THREADS
     python benchmarks/training_ours.py losses NETWORK FILE.npz [OPTIMIZER]
     python benchmarks/training_ours.py gradients NETWORK FILE.npz OUT.npz
     python benchmarks/training_ours.py profile NETWORK FILE.npz THREADS
@@ -35,6 +36,7 @@ from netdsl.ir.recipe import OptimizerSpec
 from netdsl.onnx.export import to_proto
 from netdsl.passes.log import RewriteLog
 from netdsl.passes.pipelines import TRAINING, run_passes
+from netdsl.runtime.blocked_layout import block_size
 from netdsl.runtime.stepper import DeviceState, Stepper
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
@@ -56,9 +58,12 @@ def step_of(made: ElaboratedRecipe, spec: OptimizerSpec | None = None, **options
     return build_step(made.graph, StepOptions(optimizer.name, optimizer.arguments, trainable, **options), ["loss"])
 
 
-def lowered(step: StepGraph, batch: int, threads: int = 1) -> tuple[Graph, ModelProto]:
+def lowered(step: StepGraph, batch: int, threads: int = 1, standard: bool = False) -> tuple[Graph, ModelProto]:
+    """As `netdsl train` runs it, or in standard operators, as `netdsl compile --training` writes it."""
     graph = run_passes(step.graph, TRAINING, RewriteLog())
-    return graph, to_proto(graph, WeightStore(()), target=Target("cpu", threads, certain=True, batch=batch))
+    block = 0 if standard else block_size()
+    target = Target("cpu", threads, certain=True, batch=batch, block=block)
+    return graph, to_proto(graph, WeightStore(()), target=target)
 
 
 def init(name: str, file: str, seed: int = 0) -> dict[str, Any]:
@@ -85,9 +90,9 @@ def drawn(value: Value, shape: list[int], kind: str, rng: np.random.Generator, i
     return np.exp(numbers) / np.exp(numbers).sum(1, keepdims=True)
 
 
-def stepper_of(step: StepGraph, arrays: dict[str, Any], batch: int, threads: int) -> Stepper:
+def stepper_of(step: StepGraph, arrays: dict[str, Any], batch: int, threads: int, standard: bool = False) -> Stepper:
     """Takes the weights out of `arrays`, one after the other."""
-    graph, model = lowered(step, batch, threads)
+    graph, model = lowered(step, batch, threads, standard)
     once = in_place_state(graph, NEXT)
     changed = {o.name.removeprefix(NEXT) for o in graph.outputs if o.name.startswith(NEXT)} - once
     state = DeviceState({}, device="cpu")
@@ -109,10 +114,14 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def timed(name: str, file: str, threads: int) -> dict[str, Any]:
+def exported(name: str, file: str, threads: int) -> dict[str, Any]:
+    return timed(name, file, threads, standard=True)
+
+
+def timed(name: str, file: str, threads: int, standard: bool = False) -> dict[str, Any]:
     arrays, network = dict(np.load(file)), network_of(name)
     before = peak()
-    stepper = stepper_of(step_of(recipe_of(name)), arrays, network.batch, threads)
+    stepper = stepper_of(step_of(recipe_of(name)), arrays, network.batch, threads, standard)
     inputs = inputs_of(arrays, 1e-4)
     del arrays
     seconds = []
@@ -205,7 +214,7 @@ def build(program: str) -> dict[str, Any]:
 def main() -> None:
     command, *given = sys.argv[1:]
     arguments: list[Any] = [int(a) if a.isdigit() else a for a in given]
-    commands = (init, timed, losses, gradients, profile, build)
+    commands = (init, timed, exported, losses, gradients, profile, build)
     chosen: Any = next(c for c in commands if c.__name__ == command)
     print(json.dumps(chosen(*arguments)))
 

@@ -117,12 +117,14 @@ class LayerContext(Protocol):
 class Target:
     """What a model is made for, where an operator has several ONNX forms: the kind of device and, on a CPU, how many
     threads ONNX Runtime will have. `certain`: it is netdsl that starts them; else any number may be there after all.
-    `batch`: what a symbolic axis will probably be."""
+    `batch`: what a symbolic axis will probably be. `block`: how many channels a block of ONNX Runtime's own layout has,
+    if the model may use its operators for that; 0 for standard operators alone."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
     certain: bool = False
     batch: int = 32
+    block: int = 0
 
     @property
     def adds_in_order(self) -> bool:
@@ -145,7 +147,8 @@ class Emitter(Protocol):
         """Whether a tensor is known when the model is written, so that a runtime may prepare it when it loads."""
 
     def emit(self, op_type: str, *inputs: str, **attributes: Any) -> str:
-        """An ONNX node with one output; the name of that output. An absent optional input is the empty string."""
+        """An ONNX node with one output; the name of that output. An absent optional input is the empty string.
+        An operator of another domain than ONNX's own is called `DOMAIN::NAME`."""
 
     def emit_all(self, op_type: str, outputs: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
         """An ONNX node with several outputs."""

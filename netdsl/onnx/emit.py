@@ -33,6 +33,7 @@ ONNX_TYPES = {
 }
 
 CPU = Target()
+OF = "::"  #: between a domain that is not ONNX's own and an operator of it
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class NodeEmitter:
 
     def emit_all(self, op_type: str, outputs: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
         attributes = {k: v for k, v in attributes.items() if v is not None}
-        label = f"{self._path}/{op_type}"
+        label = f"{self._path}/{op_type.rpartition(OF)[2]}"
         if outputs == 1:
             folded = self.pool.derive(op_type, inputs, attributes, label)
             if folded is not None:
@@ -184,10 +185,11 @@ class NodeEmitter:
         self._block.nodes.append(node)
 
     def _node(self, op_type: str, inputs: Sequence[str], attributes: dict[str, Any]) -> NodeProto:
-        node = NodeProto(op_type=op_type, input=inputs)
-        types = _attribute_types(op_type, self.opset)
+        domain, _, name = op_type.rpartition(OF)
+        node = NodeProto(op_type=name, domain=domain or None, input=inputs)
+        types = {} if domain else _attribute_types(name, self.opset)
         for key in sorted(attributes):
-            node.attribute.append(_attribute(key, attributes[key], types[key]))
+            node.attribute.append(_attribute(key, attributes[key], types.get(key)))
         return node
 
 
@@ -205,7 +207,7 @@ def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
 def _identity(node: NodeProto) -> object:
     """What two nodes that compute the same have in common."""
     attributes = tuple(a.SerializeToString(deterministic=True) for a in node.attribute)
-    return node.op_type, tuple(node.input), attributes
+    return node.domain, node.op_type, tuple(node.input), attributes
 
 
 SHAPES = "shape"  #: the path of the nodes that compute symbols' values
@@ -231,8 +233,9 @@ def _type_code(type: Any) -> int:
     return int(type.value)
 
 
-def _attribute(key: str, value: Any, type: int) -> AttributeProto:
-    """An attribute of the type that the operator's definition says, so that 1 is a float where one is due."""
+def _attribute(key: str, value: Any, type: int | None) -> AttributeProto:
+    """An attribute of the type that the operator's definition says, so that 1 is a float where one is due; without a
+    definition, of the value's own."""
     if type == AttributeProto.FLOAT:
         return AttributeProto(name=key, type=AttributeProto.FLOAT, f=float(value))
     if type == AttributeProto.INT:

@@ -116,11 +116,17 @@ def _operand_name(rule: Callable[..., object], index: int) -> str:
 def _model(graph: GraphProto, opset: int) -> ModelProto:
     return ModelProto(
         ir_version=IR_VERSIONS[opset],
-        opset_import=[OperatorSetIdProto(domain="", version=opset)],
+        opset_import=[OperatorSetIdProto(domain="", version=opset), *_domains(graph)],
         producer_name="netdsl",
         producer_version=__version__,
         graph=graph,
     )
+
+
+def _domains(graph: GraphProto) -> list[OperatorSetIdProto]:
+    """What a runtime must know besides ONNX's own operators."""
+    others = sorted({node.domain for node in graph.node} - {""})
+    return [OperatorSetIdProto(domain=domain, version=1) for domain in others]
 
 
 def value_info(name: str, type: TensorType) -> ValueInfoProto:

@@ -25,7 +25,7 @@ from netdsl.ops.spatial import SamePads, same_amounts
 @dataclass(frozen=True)
 class Geometry:
     """A convolution of `[batch, channels, *size]` to `[batch, outputs, *out]`; `pads` are (begin, end) per axis.
-    Estimates take symbolic sizes to be `assumed`."""
+    Estimates take symbolic sizes to be `assumed`. `block`: that of the target, where it may be used."""
 
     dtype: DType
     batch: Dim
@@ -39,6 +39,7 @@ class Geometry:
     dilation: tuple[int, ...]
     pads: tuple[tuple[Dim, Dim], ...]
     assumed: int
+    block: int = 0
 
     @property
     def rank(self) -> int:
@@ -132,9 +133,8 @@ def geometry(
     )
     channels, outputs = whole(x.shape[1]), whole(y.shape[1])
     sizes = x.shape[2:], y.shape[2:]
-    return Geometry(
-        x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads, target.batch
-    )
+    assumed = target.batch, target.block
+    return Geometry(x.dtype, x.shape[0], channels, outputs, groups, *sizes, kernel, stride, dilation, pads, *assumed)
 
 
 def whole(dim: Dim) -> int:
@@ -154,7 +154,8 @@ class Work:
     Gather; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv,
     `lines`: the rows that they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`:
     those of matrices that a cache does not hold; `calls`: images times groups, each a product of its own within Conv;
-    `nodes`."""
+    `reordered`: numbers brought into the blocked layout or out of it; `sliding`: products and sums of depthwise
+    convolutions there; `nodes`."""
 
     flops: float = 0
     products: float = 0
@@ -174,6 +175,8 @@ class Work:
     folds: float = 0
     spilled: float = 0
     calls: float = 0
+    reordered: float = 0
+    sliding: float = 0
     nodes: float = 0
 
     def __add__(self, other: Work) -> Work:
@@ -200,6 +203,8 @@ SECONDS: Mapping[str, float] = {
     "folds": 2.8e-9,
     "spilled": 0.16e-9,
     "calls": 0.027e-6,
+    "reordered": 0.28e-9,
+    "sliding": 0.034e-9,
     "nodes": 1e-6,
 }
 CACHED = 1 << 18  #: numbers of a column matrix that a core's cache holds
@@ -266,7 +271,7 @@ def mapped(numbers: float, nodes: int = 1) -> Work:
 SHARED = frozenset(
     {
         *("flops", "products", "packed", "written", "transposed", "tilted", "fetched", "gathered", "picked"),
-        *("columns", "lines", "spilled", "calls"),
+        *("columns", "lines", "spilled", "calls", "reordered", "sliding"),
     }
 )
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product as positions
 
-import numpy as np
-
 from netdsl.ir.dims import Dim
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import TensorType
-from netdsl.ops import convolution_bands, convolution_columns, convolution_winograd
+from netdsl.ops import convolution_bands, convolution_blocked, convolution_columns, convolution_winograd
 from netdsl.ops.convolution_bands import channel_major
 from netdsl.ops.convolution_cost import (
     CACHED,
@@ -20,11 +18,11 @@ from netdsl.ops.convolution_cost import (
     Geometry,
     Work,
     copied,
-    products,
     turned_weight_left,
     weight_left,
     window_attributes,
 )
+from netdsl.ops.convolution_turned import emit_turned_weight, turned, turning_work, turns
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -155,58 +153,17 @@ def _transposed_work(g: Geometry) -> Work:
     return replace(work, products=0, folded=columns, folds=_lines(g, columns), spilled=spilled, calls=calls, nodes=1)
 
 
-# The input's gradient as a convolution, at stride 1 ---------------------------------------------------------------
-
-
-def _turns(g: Geometry) -> bool:
-    """Whether the input's gradient is a convolution with the kernel turned round."""
-    return set(g.stride) == {1} and g.static and (g.groups == 1 or g.depthwise) and min(_turned_pads(g)) >= 0
-
-
-def _turned_pads(g: Geometry) -> list[int]:
-    """Those of a convolution of the result's size back to the input's, whatever of it no window reaches."""
-    axes = zip(g.kernel, g.dilation, g.sizes(g.size), g.sizes(g.out), g.fixed_pads or (), strict=True)
-    return [p for k, d, size, out, (begin, _) in axes for p in ((k - 1) * d - begin, size - out + begin)]
-
-
-def _turned(g: Geometry) -> Geometry:
-    pads = iter(_turned_pads(g))
-    pairs = tuple((next(pads), next(pads)) for _ in g.kernel)
-    return replace(g, channels=g.outputs, outputs=g.channels, size=g.out, out=g.size, pads=pairs)
-
-
-def _emit_turned_weight(cx: Emitter, g: Geometry, weight: str) -> str:
-    """The weight with its kernels turned round, for groups of one channel or one group. A product with a permutation
-    turns them: ONNX Runtime's backward Slice and Gather copy number by number."""
-    flat = cx.emit("Reshape", weight, cx.ints([g.outputs, g.inputs_per_group, g.taps]))
-    if not g.depthwise:
-        flat = cx.emit("Transpose", flat, perm=[1, 0, 2])
-    if g.taps > 1:
-        flat = cx.emit("MatMul", flat, cx.array(np.eye(g.taps)[::-1].astype(g.dtype.numpy)))
-    lead = (g.channels, 1) if g.depthwise else (g.channels, g.outputs)
-    return cx.emit("Reshape", flat, cx.ints([*lead, *g.kernel]))
-
-
 def _emit_turned(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
-    return _emit_native(cx, _turned(g), dy, _emit_turned_weight(cx, g, weight))
+    return _emit_native(cx, turned(g), dy, emit_turned_weight(cx, g, weight))
 
 
 def _emit_turned_forward(cx: Emitter, g: Geometry, x: str, weight: str) -> str:
     """The convolution as the input's gradient of the turned one."""
-    return _emit_transposed(cx, _turned(g), x, _emit_turned_weight(cx, g, weight))
-
-
-def _turning_work(g: Geometry) -> Work:
-    """The rows of a transposed weight are short, and lie far apart where no cache holds it."""
-    numbers = g.outputs * g.inputs_per_group * g.taps
-    if g.taps == 1:
-        return copied(numbers, 1) + Work(nodes=1)
-    turned = products(g.outputs * g.inputs_per_group, g.taps, g.taps)
-    return turned + copied(numbers * (1 if numbers <= CACHED else 3), 1) + Work(nodes=2)
+    return _emit_transposed(cx, turned(g), x, emit_turned_weight(cx, g, weight))
 
 
 def _emit_merged_input(cx: Emitter, g: Geometry, dy: str, weight: str) -> str:
-    return _emit_merged(cx, _turned(g), dy, _emit_turned_weight(cx, g, weight))
+    return _emit_merged(cx, turned(g), dy, emit_turned_weight(cx, g, weight))
 
 
 def _any(g: Geometry) -> bool:
@@ -220,22 +177,24 @@ def _small(g: Geometry) -> bool:
 
 FORWARD = (
     Form("native", _any, _native_work, _emit_native),
-    Form("turned", _turns, lambda g: _transposed_work(_turned(g)) + _turning_work(g), _emit_turned_forward),
+    Form("turned", turns, lambda g: _transposed_work(turned(g)) + turning_work(g), _emit_turned_forward),
     Form("merged", lambda g: _dense(g) and _small(g), _merged_work, _emit_merged),
     *convolution_bands.FORWARD,
     *convolution_columns.FORWARD,
     *convolution_winograd.FORWARD,
+    *convolution_blocked.FORWARD,
 )
 INPUT = (
     Form("native", _any, _transposed_work, _emit_transposed),
-    Form("turned", _turns, lambda g: _native_work(_turned(g)) + _turning_work(g), _emit_turned),
+    Form("turned", turns, lambda g: _native_work(turned(g)) + turning_work(g), _emit_turned),
     Form(
         "merged",
-        lambda g: _dense(g) and _turns(g) and _small(g),
-        lambda g: _merged_work(_turned(g)) + _turning_work(g),
+        lambda g: _dense(g) and turns(g) and _small(g),
+        lambda g: _merged_work(turned(g)) + turning_work(g),
         _emit_merged_input,
     ),
     *convolution_bands.INPUT,
     *convolution_columns.INPUT,
     *convolution_winograd.INPUT,
+    *convolution_blocked.INPUT,
 )

@@ -56,20 +56,18 @@ _CPP = """\
 // Trains on one random batch with ONNX Runtime alone; see README.md. To compile it:
 // c++ -std=c++17 -I$ORT/include train.cpp -L$ORT/lib -lonnxruntime -o train
 #include <onnxruntime_cxx_api.h>
-#include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <map>
 
 int main() {
   Ort::Env env;
-  Ort::Session init(env, ORT_TSTR("init.onnx"), {}), step(env, ORT_TSTR("train_step.onnx"), {});
   Ort::AllocatorWithDefaultOptions cpu;
+  Ort::Session init(env, ORT_TSTR("init.onnx"), {}), step(env, ORT_TSTR("train_step.onnx"), {});
   std::map<std::string, Ort::Value> values;  // tensors by name: the state, the batch, the results
   auto put = [&](const char* name, std::vector<int64_t> shape, auto draw) {
     auto value = Ort::Value::CreateTensor<decltype(draw())>(cpu, shape.data(), shape.size());
-    auto count = value.GetTensorTypeAndShapeInfo().GetElementCount();
-    std::generate_n(value.template GetTensorMutableData<decltype(draw())>(), count, draw);
+    for (size_t i = value.GetTensorTypeAndShapeInfo().GetElementCount(); i--;)
+      value.template GetTensorMutableData<decltype(draw())>()[i] = draw();
     values.insert_or_assign(name, std::move(value));
   };
   auto run = [&](Ort::Session& model) {  // from `values` to `values`: next/NAME becomes NAME

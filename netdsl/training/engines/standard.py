@@ -19,6 +19,7 @@ from netdsl.ir.graph import Graph
 from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import NDArrayAny, TensorType
+from netdsl.runtime.blocked_layout import block_size
 from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
 from netdsl.training.checkpoint import OPTIMIZER
 from netdsl.training.engines.base import Phase, Step, StepResult
@@ -240,4 +241,5 @@ def step_result(values: dict[str, NDArrayAny]) -> StepResult:
 
 def _target(device: Literal["cpu", "cuda"], threads: int | None) -> Target:
     """What the engine's sessions run on; it starts their threads itself where their number is given."""
-    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None)
+    block = block_size() if device == "cpu" else 0
+    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None, block=block)
