@@ -10,13 +10,16 @@ The layout keeps the shape `[N, C, H, W]`, with C a multiple of the block; numbe
 
 from __future__ import annotations
 
+from netdsl.ir.dims import product
 from netdsl.ir.opdef import Emitter
 from netdsl.ir.types import DType
 from netdsl.ops.convolution_cost import HELD, Form, Geometry, Work, copied, window_attributes
 from netdsl.ops.convolution_turned import emit_turned_weight, turned, turning_work, turns
+from netdsl.ops.shape import emit_reshape
 
 DOMAIN = "com.microsoft.nchwc"
 UNIT = 4  #: channels that the operators go by
+KEPT = 1 << 20  #: numbers of an input that are kept from the forward for the backward
 KERNELS = 4  #: blocks of outputs that they compute at a time
 
 
@@ -38,6 +41,23 @@ def _reads_plain(g: Geometry) -> bool:
 def emit_blocked(cx: Emitter, x: str) -> str:
     """A picture, or what looks like one, in blocks of its second axis."""
     return cx.emit(f"{DOMAIN}::ReorderInput", x)
+
+
+def last_applies(cx: Emitter, g: Geometry) -> bool:
+    """Whether `emit_last` can take the input, and is fast: one thread is as fast with a Transpose."""
+    can = g.block > 0 and g.rank == 2 and g.dtype is DType.float32 and g.channels % UNIT == 0
+    return can and cx.target.threads > 1
+
+
+def emit_last(cx: Emitter, g: Geometry, x: str) -> str:
+    """The input's channels as its last axis, `[N, *size, C]`: into blocks and out of them again. Where a block has all
+    channels, they are last in it already."""
+    if g.images * g.channels * g.area > KEPT:  # a node that is not there already: large ones are not kept for this
+        x = emit_reshape(cx, x, (), (g.batch, g.channels, 1, product(g.size)))
+    blocked = emit_blocked(cx, x)
+    if g.channels != g.block:
+        blocked = cx.emit(f"{DOMAIN}::ReorderOutput", blocked, channels=g.channels, channels_last=1)
+    return emit_reshape(cx, blocked, (), (g.batch, *g.size, g.channels))
 
 
 def _emit_weight(cx: Emitter, g: Geometry, weight: str) -> str:

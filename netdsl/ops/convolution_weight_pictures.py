@@ -10,6 +10,7 @@ from math import prod
 
 from netdsl.ir.opdef import Emitter
 from netdsl.ops.convolution_bands import channel_major
+from netdsl.ops.convolution_blocked import emit_last, last_applies
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, products
 from netdsl.ops.convolution_forms import within_conv
 from netdsl.ops.shape import emit_reshape
@@ -47,6 +48,8 @@ def _emit_cut(cx: Emitter, g: Geometry, name: str, first: int, last: int = 1) ->
 
 def channels_last(cx: Emitter, g: Geometry, x: str) -> str:
     """`[N, *size, C]`."""
+    if last_applies(cx, g):
+        return emit_last(cx, g, x)
     return cx.emit("Transpose", x, perm=[0, *range(2, 2 + g.rank), 1])
 
 

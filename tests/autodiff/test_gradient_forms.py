@@ -22,7 +22,7 @@ from netdsl.ir.graph import Graph, Output, Value
 from netdsl.ir.opdef import Primitive, ShapeError, Target
 from netdsl.ir.types import Array, DType, NDArrayAny, TensorType
 from netdsl.onnx.export import to_proto
-from netdsl.ops import convolution, convolution_gradient, transposed
+from netdsl.ops import convolution, convolution_blocked, convolution_gradient, transposed
 from netdsl.ops.arithmetic import Mul
 from netdsl.ops.batch_statistics import BatchNormGradient, BatchNormTraining
 from netdsl.ops.constant import Constant
@@ -132,6 +132,26 @@ def test_form_equals_the_numpy_rule(monkeypatch: pytest.MonkeyPatch, name: str, 
         arrays = drawn(graph)
         expected = interpret(graph, arrays, WeightStore([]))["result"]
         np.testing.assert_allclose(run(graph, arrays, opset, target, threads), expected, rtol=1e-4, atol=1e-4)
+
+
+LAST = [
+    (name, form)
+    for name, form in product(("plain", "strided", "blocks", "blocks_dilated"), WEIGHT)
+    if form.name in {"last", "joined", "wide"} and form.applies(make(name, "weight")[1])
+]
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20], ids=["again", "kept"])
+@pytest.mark.parametrize("name, form", LAST, ids=[f"{n}-{f.name}" for n, f in LAST])
+def test_channels_go_last_by_way_of_blocks(monkeypatch: pytest.MonkeyPatch, name: str, form: Form, kept: int) -> None:
+    """On several threads; with all channels in one block, with some, and where there is no way."""
+    force(monkeypatch, form)
+    monkeypatch.setattr(convolution_blocked, "KEPT", kept)
+    graph, _ = make(name, "weight", symbol("N"))
+    arrays = drawn(graph)
+    expected = interpret(graph, arrays, WeightStore([]))["result"]
+    target = replace(OWN_LAYOUT, threads=2)
+    np.testing.assert_allclose(run(graph, arrays, 21, target, 2), expected, rtol=1e-4, atol=1e-4)
 
 
 TRANSPOSED = {  # stride, padding, output padding, dilation
