@@ -43,18 +43,27 @@ def emit_blocked(cx: Emitter, x: str) -> str:
     return cx.emit(f"{DOMAIN}::ReorderInput", x)
 
 
-def last_applies(cx: Emitter, g: Geometry) -> bool:
-    """Whether `emit_last` can take the input, and is fast: one thread is as fast with a Transpose."""
-    can = g.block > 0 and g.rank == 2 and g.dtype is DType.float32 and g.channels % UNIT == 0
-    return can and cx.target.threads > 1
+def kept_or_again(cx: Emitter, g: Geometry, x: str) -> str:
+    """The input, for the backward. That in blocks is kept since the forward unless it is large: then this is another
+    tensor with the same numbers, so that its node is not there already."""
+    kept = g.images * g.channels * g.area <= KEPT
+    return x if kept else emit_reshape(cx, x, (), (g.batch, g.channels, 1, product(g.size)))
+
+
+def last_applies(g: Geometry) -> bool:
+    """Whether `emit_last` can take the input."""
+    return g.block > 0 and g.rank == 2 and g.dtype is DType.float32 and g.channels % UNIT == 0
+
+
+def last_work(g: Geometry) -> Work:
+    """What `emit_last` does besides the forward's own work."""
+    return Work(reordered=g.images * g.channels * g.area * (1 if g.channels == g.block else 2), nodes=2)
 
 
 def emit_last(cx: Emitter, g: Geometry, x: str) -> str:
     """The input's channels as its last axis, `[N, *size, C]`: into blocks and out of them again. Where a block has all
     channels, they are last in it already."""
-    if g.images * g.channels * g.area > KEPT:  # a node that is not there already: large ones are not kept for this
-        x = emit_reshape(cx, x, (), (g.batch, g.channels, 1, product(g.size)))
-    blocked = emit_blocked(cx, x)
+    blocked = emit_blocked(cx, kept_or_again(cx, g, x))
     if g.channels != g.block:
         blocked = cx.emit(f"{DOMAIN}::ReorderOutput", blocked, channels=g.channels, channels_last=1)
     return emit_reshape(cx, blocked, (), (g.batch, *g.size, g.channels))

@@ -147,7 +147,8 @@ def whole(dim: Dim) -> int:
 class Work:
     """What a form does.
 
-    `flops`: of matrix products, in whole vectors; `products`: how many of them; `packed`: numbers of their right
+    `flops`: of matrix products, in whole vectors; `alone`: those of them that one thread does while the others have
+    nothing left; `products`: how many of them; `packed`: numbers of their right
     operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
     those of left operands that it transposes first, `tilted`: where their rows are short; `fetched`: numbers of weights
     that no cache holds; `moved`: numbers copied in rows; `scattered`: the rows; `gathered`, `picked`: the same of
@@ -158,6 +159,7 @@ class Work:
     convolutions there; `nodes`."""
 
     flops: float = 0
+    alone: float = 0
     products: float = 0
     packed: float = 0
     written: float = 0
@@ -186,6 +188,7 @@ class Work:
 #: Seconds per unit of work, on one thread of a CPU.
 SECONDS: Mapping[str, float] = {
     "flops": 1 / 190e9,
+    "alone": 1 / 190e9,
     "products": 0.18e-6,
     "packed": 0.154e-9,
     "written": 0.15e-9,

@@ -9,6 +9,7 @@ from netdsl.ir.dims import Dim, product
 from netdsl.ir.opdef import Emitter
 from netdsl.ops import (
     convolution_bands,
+    convolution_blocked_weight,
     convolution_columns,
     convolution_tiles,
     convolution_weight_pictures,
@@ -17,7 +18,7 @@ from netdsl.ops import (
 from netdsl.ops.convolution_bands import channel_major, gradient_rows
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, mapped, pairs, products
 from netdsl.ops.convolution_forms import emit_taps, major, taps_work
-from netdsl.ops.convolution_weight_pictures import channels_last, unfolding_work
+from netdsl.ops.convolution_weight_pictures import channels_last, emit_unfolded, unfolding_work
 from netdsl.ops.shape import emit_reshape
 from netdsl.ops.spatial import emit_spatial_pad
 
@@ -54,7 +55,7 @@ def _emit_batched(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     perm = [0, 1, 3, 2] if g.groups > 1 else [0, 2, 1]
     columns = cx.emit("Transpose", _image_columns(cx, g, x), perm=perm)
     each = cx.emit("MatMul", _image_gradients(cx, g, dy), columns)
-    return _unfolded(cx, g, cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0))
+    return emit_unfolded(cx, g, cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0))
 
 
 def _emit_batched_left(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
@@ -63,16 +64,7 @@ def _emit_batched_left(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     grads = cx.emit("Transpose", _image_gradients(cx, g, dy), perm=[0, 2, 1])
     each = cx.emit("MatMul", _image_columns(cx, g, x), grads)
     total = cx.emit("ReduceSum", each, cx.ints([0]), keepdims=0)
-    return _unfolded(cx, g, cx.emit("Transpose", total, perm=[1, 0]))
-
-
-def _unfolded(cx: Emitter, g: Geometry, name: str) -> str:
-    """`[(groups,) outputs, taps*inputs]`, taps outermost, as the weight's shape."""
-    shape = (g.outputs, g.inputs_per_group, *g.kernel)
-    if g.taps == 1 or g.inputs_per_group == 1:
-        return cx.emit("Reshape", name, cx.ints(shape))
-    split = cx.emit("Reshape", name, cx.ints([g.outputs, *g.kernel, g.inputs_per_group]))
-    return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
+    return emit_unfolded(cx, g, cx.emit("Transpose", total, perm=[1, 0]))
 
 
 def _batched_work(g: Geometry) -> Work:
@@ -99,7 +91,7 @@ def _emit_tapwise(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     for part in emit_taps(cx, g, padded):
         flat = cx.emit("Reshape", part, cx.ints([g.channels, -1]))
         parts.append(cx.emit("MatMul", grads, cx.emit("Transpose", flat, perm=[1, 0])))
-    return _unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
+    return emit_unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
 
 
 def _tapwise_work(g: Geometry) -> Work:
@@ -134,7 +126,7 @@ def _emit_last(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
     for tap in positions(*map(range, g.kernel)):
         part = last if g.pointwise else _slice(cx, g, last, range(1, 1 + g.rank), tap)
         parts.append(cx.emit("MatMul", grads, cx.emit("Reshape", part, cx.ints([-1, g.channels]))))
-    return _unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
+    return emit_unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
 
 
 def _last_moves(g: Geometry) -> Work:
@@ -161,7 +153,7 @@ def _emit_joined(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
         part = _slice(cx, g, wide, range(1, g.rank), tap) if tap else wide
         rows = cx.emit("Reshape", part, cx.ints([-1, g.kernel[-1] * g.channels]))
         parts.append(cx.emit("MatMul", grads, rows))
-    return _unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
+    return emit_unfolded(cx, g, parts[0] if len(parts) == 1 else cx.emit("Concat", *parts, axis=1))
 
 
 def _joined_work(g: Geometry) -> Work:
@@ -187,4 +179,5 @@ WEIGHT = (
     *convolution_columns.WEIGHT,
     *convolution_winograd.WEIGHT,
     *convolution_tiles.WEIGHT,
+    *convolution_blocked_weight.WEIGHT,
 )

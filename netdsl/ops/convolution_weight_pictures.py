@@ -10,7 +10,7 @@ from math import prod
 
 from netdsl.ir.opdef import Emitter
 from netdsl.ops.convolution_bands import channel_major
-from netdsl.ops.convolution_blocked import emit_last, last_applies
+from netdsl.ops.convolution_blocked import emit_last, last_applies, last_work
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied, products
 from netdsl.ops.convolution_forms import within_conv
 from netdsl.ops.shape import emit_reshape
@@ -20,7 +20,7 @@ def _swaps(g: Geometry) -> bool:
     return g.groups == 1 and g.fixed_pads is not None
 
 
-def _ends(g: Geometry) -> list[int]:
+def ends_of(g: Geometry) -> list[int]:
     """The padding behind each axis without what lies behind the last window, and below 0 where a stride leaves input
     positions there; of symbolic sizes, all padding."""
     if not g.static:
@@ -30,12 +30,12 @@ def _ends(g: Geometry) -> list[int]:
 
 
 def _pads(g: Geometry) -> list[tuple[int, int]]:
-    return [(begin, max(end, 0)) for (begin, _), end in zip(g.fixed_pads or (), _ends(g), strict=True)]
+    return [(begin, max(end, 0)) for (begin, _), end in zip(g.fixed_pads or (), ends_of(g), strict=True)]
 
 
 def _found(g: Geometry) -> list[int]:
     """The kernel's sizes and, behind its end, what the positions that a stride leaves give."""
-    return [k + max(-end, 0) // d for k, d, end in zip(g.kernel, g.dilation, _ends(g), strict=True)]
+    return [k + max(-end, 0) // d for k, d, end in zip(g.kernel, g.dilation, ends_of(g), strict=True)]
 
 
 def _emit_cut(cx: Emitter, g: Geometry, name: str, first: int, last: int = 1) -> str:
@@ -48,9 +48,19 @@ def _emit_cut(cx: Emitter, g: Geometry, name: str, first: int, last: int = 1) ->
 
 def channels_last(cx: Emitter, g: Geometry, x: str) -> str:
     """`[N, *size, C]`."""
-    if last_applies(cx, g):
+    if last_applies(g) and cx.target.threads > 1:  # one thread is as fast with a Transpose
         return emit_last(cx, g, x)
     return cx.emit("Transpose", x, perm=[0, *range(2, 2 + g.rank), 1])
+
+
+def emit_unfolded(cx: Emitter, g: Geometry, name: str) -> str:
+    """`[O, *kernel, C]`, in whatever shape, in the weight's own order. The taps are one axis: ONNX Runtime has a fast
+    way for one that moves by one place, and goes number by number where it passes several."""
+    shape = cx.ints([g.outputs, g.inputs_per_group, *g.kernel])
+    if g.taps == 1 or g.inputs_per_group == 1:
+        return cx.emit("Reshape", name, shape)
+    split = cx.emit("Reshape", name, cx.ints([g.outputs, g.taps, g.inputs_per_group]))
+    return cx.emit("Reshape", cx.emit("Transpose", split, perm=[0, 2, 1]), shape)
 
 
 def unfolding_work(g: Geometry) -> Work:
@@ -106,14 +116,14 @@ def _emit_wide(cx: Emitter, g: Geometry, x: str, dy: str) -> str:
         strides=[*g.dilation[:-1], 1],
         dilations=[*g.stride[:-1], g.stride[-1] * g.channels],
     )
-    split = cx.emit("Reshape", _emit_cut(cx, g, y, 2, g.channels), cx.ints([g.outputs, *g.kernel, g.channels]))
-    return cx.emit("Transpose", split, perm=[0, 1 + g.rank, *range(1, 1 + g.rank)])
+    return emit_unfolded(cx, g, _emit_cut(cx, g, y, 2, g.channels))
 
 
 def _wide_work(g: Geometry) -> Work:
     found, k = _found(g), g.images * g.places
     columns = k * prod(found) * g.channels
-    moves = copied(g.images * g.channels * g.area, 1) + copied(g.images * g.outputs * g.places, g.places)
+    turned = last_work(g) if last_applies(g) else copied(g.images * g.channels * g.area, 1)
+    moves = turned + copied(g.images * g.outputs * g.places, g.places)
     each = within_conv(products(g.outputs, prod(found) * g.channels, k), g.outputs)
     each = replace(each, columns=columns, lines=columns / (found[-1] * g.channels), calls=1)
     return moves + each + unfolding_work(g) + Work(nodes=2)

@@ -67,6 +67,7 @@ GEOMETRIES: dict[str, tuple[Any, ...]] = {
     "depthwise_dilated": ((9, 8), (2, 3), (2, 1), (3, 2), ((0, 1), (2, 2)), 5, 5, 5),
     "depthwise_wide": ((5, 4), (3, 3), (1, 1), (1, 1), ((3, 4), (4, 3)), 5, 5, 5),
     "blocks": ((6, 7), (3, 2), (1, 1), (1, 1), ((1, 1), (0, 1)), 20, 36, 1),
+    "blocks_full": ((6, 7), (3, 2), (1, 1), (1, 1), ((1, 1), (0, 1)), 16, 32, 1),
     "blocks_strided": ((7, 9), (3, 3), (2, 3), (1, 1), ((1, 1), (1, 0)), 32, 16, 1),
     "blocks_dilated": ((8, 9), (3, 2), (1, 1), (2, 3), ((2, 0), (1, 2)), 16, 20, 1),
     "blocks_of_few": ((6, 7), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1)), 3, 8, 1),
@@ -132,6 +133,19 @@ def test_form_equals_the_numpy_rule(monkeypatch: pytest.MonkeyPatch, name: str, 
         arrays = drawn(graph)
         expected = interpret(graph, arrays, WeightStore([]))["result"]
         np.testing.assert_allclose(run(graph, arrays, opset, target, threads), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["blocks_full", "blocks_strided"])
+@pytest.mark.parametrize("batch", [16, 17, 32])
+def test_images_that_fill_blocks_and_images_that_do_not(monkeypatch: pytest.MonkeyPatch, name: str, batch: int) -> None:
+    """The model finds out: the batch is a symbol in it."""
+    if not OWN_LAYOUT.block:
+        pytest.skip("ONNX Runtime has no layout of its own here")
+    force(monkeypatch, next(form for form in WEIGHT if form.name == "blocked"))
+    graph, _ = make(name, "weight", symbol("N"))
+    arrays = drawn(graph, batch)
+    expected = interpret(graph, arrays, WeightStore([]))["result"]
+    np.testing.assert_allclose(run(graph, arrays, 21, OWN_LAYOUT), expected, rtol=1e-4, atol=2e-4)
 
 
 LAST = [
@@ -240,7 +254,7 @@ PICKED = {
 BLOCKS_PICKED = {
     "depthwise, larger maps": ("blocked", "blocked", "tiled"),
     "depthwise, strided": ("blocked", "native", "tiled"),
-    "dense": ("blocked", "blocked", "wide"),
+    "dense": ("blocked", "blocked", "blocked"),
     "few channels": ("blocked", "native", "wide"),
     "pointwise": ("native", "turned", "batched_left"),
     "large weight, tiny maps": ("columns", "columns", "columns"),

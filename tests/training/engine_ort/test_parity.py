@@ -32,7 +32,7 @@ NETWORKS = {
     "lenet5": ("examples/lenet5.net", 16, 10, 0.02, {}),
     "resnet": ("examples/resnet_digits.net", 16, 10, 0.005, {}),
     "mobilenet_v2": ("benchmarks/networks/mobilenet_v2.net", 8, 10, 2e-6, {}),
-    "unet": ("examples/unet_denoise.net", 2, 2, 5e-4, {"h": "4", "w": "4"}),
+    "unet": ("examples/unet_denoise.net", 2, 2, 2e-4, {"h": "4", "w": "4"}),
     "char_lstm": ("examples/char_lstm.net", 4, 128, 1e-3, {}),
     "gru_generator": ("examples/gru_generator.net", 4, 128, 1e-4, {}),
 }
