@@ -112,7 +112,7 @@ def _forward_work(g: Geometry) -> Work:
     if g.depthwise:
         return moves + Work(sliding=outputs * g.taps)
     inputs = g.channels if _reads_plain(g) else _filled(g, g.channels)
-    kernels = min(_filled(g, g.outputs) // g.block, KERNELS)
+    kernels = min(_filled(g, g.outputs) // g.block, KERNELS)  # each reading of the input serves so many
     return moves + Work(flops=2.0 * outputs * inputs * g.taps * (1 + 0.25 / kernels))
 
 

@@ -99,10 +99,10 @@ def _weight_work(g: Geometry) -> Work:
     moves += copied(g.outputs * g.channels * g.taps, 2)
     again = g.images * g.channels * g.area > KEPT
     moves += Work(reordered=picture * (1 + again) + g.outputs * g.channels * g.taps, nodes=10)
-    blocks = min(g.outputs // g.block, KERNELS)
+    blocks = min(g.outputs // g.block, KERNELS)  # of few outputs the sums wait for each other
     flops = 2.0 * kernel * g.channels * g.taps * 0.85 * (1 + 1 / blocks**2)
     parts = g.channels // g.block * g.kernel[0] * -(-g.outputs // (g.block * KERNELS))
-    alone = flops / parts * (parts % 2)
+    alone = flops / parts * (parts % 2)  # an odd part is one thread's
     return moves + Work(flops=flops - alone, alone=alone)
 
 
