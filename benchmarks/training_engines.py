@@ -44,7 +44,8 @@ class Case:
     """A network with its batch and artefacts."""
 
     def __init__(self, name: str, network: Network, threads: int, folder: Path) -> None:
-        job = make_job(SourceFile(f"{name}.net", network.source()), settings=dict(network.settings))
+        source = SourceFile(f"{name}.net", network.source())
+        job = make_job(source, settings=dict(network.settings), batch=network.batch)
         self.recipe = replace(job.recipe, optimizer=OptimizerSpec.of("sgd", {}), clip_norm=None)
         self.graph, self.steps, self.threads = job.graph, network.timed, threads
         self.weights = initial_weights(self.recipe, job.graph, Path())
