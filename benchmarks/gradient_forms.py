@@ -30,7 +30,7 @@ from netdsl.ops.convolution_blocked import DOMAIN
 from netdsl.ops.convolution_cost import Form, Geometry, choose, geometry, seconds
 from netdsl.ops.convolution_forms import FORWARD, INPUT
 from netdsl.ops.convolution_weight_forms import WEIGHT
-from netdsl.runtime.blocked_layout import block_size
+from netdsl.runtime.blocked_layout import channel_block
 
 try:
     import torch
@@ -208,7 +208,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(arguments.threads)
-    block = block_size() if arguments.device == "cpu" and not arguments.standard else 0
+    block = channel_block() if arguments.device == "cpu" and not arguments.standard else 0
     target = Target(arguments.device, arguments.threads, block=block)
     for kind in [arguments.only] if arguments.only else KINDS:
         for shape in SHAPES:

@@ -36,7 +36,7 @@ from netdsl.ir.recipe import OptimizerSpec
 from netdsl.onnx.export import to_proto
 from netdsl.passes.log import RewriteLog
 from netdsl.passes.pipelines import TRAINING, run_passes
-from netdsl.runtime.blocked_layout import block_size
+from netdsl.runtime.blocked_layout import channel_block
 from netdsl.runtime.stepper import DeviceState, Stepper
 from netdsl.source import SourceFile
 from netdsl.weights import WeightStore
@@ -61,7 +61,7 @@ def step_of(made: ElaboratedRecipe, spec: OptimizerSpec | None = None, **options
 def lowered(step: StepGraph, batch: int, threads: int = 1, standard: bool = False) -> tuple[Graph, ModelProto]:
     """As `netdsl train` runs it, or in standard operators, as `netdsl compile --training` writes it."""
     graph = run_passes(step.graph, TRAINING, RewriteLog())
-    block = 0 if standard else block_size()
+    block = 0 if standard else channel_block()
     target = Target("cpu", threads, certain=True, batch=batch, block=block)
     return graph, to_proto(graph, WeightStore(()), target=target)
 

@@ -23,9 +23,14 @@ KEPT = 1 << 20  #: numbers of an input that are kept from the forward for the ba
 KERNELS = 4  #: blocks of outputs that they compute at a time
 
 
+def has_blocks(g: Geometry) -> bool:
+    """Whether there are operators of the layout for it: for pictures in float32."""
+    return g.block > 0 and g.rank == 2 and g.dtype is DType.float32
+
+
 def _applies(g: Geometry) -> bool:
-    """Pictures in float32 whose channels are full units. Fewer input channels than a block are read as they are."""
-    if not g.block or g.rank != 2 or g.dtype is not DType.float32 or g.fixed_pads is None or g.outputs % UNIT:
+    """Where channels are full units. Fewer input channels than a block are read as they are."""
+    if not has_blocks(g) or g.fixed_pads is None or g.outputs % UNIT:
         return False
     return g.depthwise or (g.groups == 1 and (g.channels < g.block or g.channels % UNIT == 0))
 
@@ -52,7 +57,7 @@ def kept_or_again(cx: Emitter, g: Geometry, x: str) -> str:
 
 def last_applies(g: Geometry) -> bool:
     """Whether `emit_last` can take the input."""
-    return g.block > 0 and g.rank == 2 and g.dtype is DType.float32 and g.channels % UNIT == 0
+    return has_blocks(g) and g.channels % UNIT == 0
 
 
 def last_work(g: Geometry) -> Work:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from netdsl.ir.dims import Dim, product
 from netdsl.ir.opdef import Emitter
-from netdsl.ir.types import DType
-from netdsl.ops.convolution_blocked import DOMAIN, KEPT, KERNELS, emit_blocked, kept_or_again
+from netdsl.ops.convolution_blocked import DOMAIN, KEPT, KERNELS, emit_blocked, has_blocks, kept_or_again
 from netdsl.ops.convolution_cost import Form, Geometry, Work, copied
 from netdsl.ops.convolution_weight_pictures import ends_of
 from netdsl.ops.shape import emit_reshape
 
 
 def _applies(g: Geometry) -> bool:
-    """Pictures in float32 whose channels are full blocks."""
-    plain = g.groups == 1 and g.rank == 2 and g.static and set(g.dilation) == {1} and g.dtype is DType.float32
-    return plain and g.block > 0 and g.channels % g.block == 0 and g.outputs % g.block == 0
+    """Where channels are full blocks."""
+    plain = g.groups == 1 and g.static and set(g.dilation) == {1}
+    return plain and has_blocks(g) and g.channels % g.block == 0 and g.outputs % g.block == 0
 
 
 def _images(g: Geometry) -> Dim:

@@ -148,15 +148,15 @@ class Work:
     """What a form does.
 
     `flops`: of matrix products, in whole vectors; `alone`: those of them that one thread does while the others have
-    nothing left; `products`: how many of them; `packed`: numbers of their right
-    operands, which ONNX Runtime copies first; `written`: numbers that products of few terms write; `transposed`:
-    those of left operands that it transposes first, `tilted`: where their rows are short; `fetched`: numbers of weights
-    that no cache holds; `moved`: numbers copied in rows; `scattered`: the rows; `gathered`, `picked`: the same of
-    Gather; `mapped`: numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv,
-    `lines`: the rows that they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`:
-    those of matrices that a cache does not hold; `calls`: images times groups, each a product of its own within Conv;
-    `reordered`: numbers brought into the blocked layout or out of it; `sliding`: products and sums of depthwise
-    convolutions there; `nodes`."""
+    nothing left; `products`: how many of them; `packed`: numbers of their right operands, which ONNX Runtime copies
+    first; `written`: numbers that products of few terms write; `transposed`: those of left operands that it
+    transposes first, `tilted`: where their rows are short; `fetched`: numbers of weights that no cache holds;
+    `moved`: numbers copied in rows; `scattered`: the rows; `gathered`, `picked`: the same of Gather; `mapped`:
+    numbers that elementwise nodes write; `columns`: numbers of the column matrices within Conv, `lines`: the rows
+    that they are copied in; `folded`, `folds`: the same of what ConvTranspose adds up, `spilled`: those of matrices
+    that a cache does not hold; `calls`: images times groups, each a product of its own within Conv; `reordered`:
+    numbers brought into the blocked layout or out of it; `sliding`: products and sums of depthwise convolutions
+    there; `nodes`."""
 
     flops: float = 0
     alone: float = 0

@@ -14,7 +14,7 @@ from netdsl.runtime.session import runtime_module
 
 
 @cache
-def block_size() -> int:
+def channel_block() -> int:
     """How many channels a block has: 16 with AVX-512, 8 on older processors; 0 where this ONNX Runtime has no such
     layout, or one that is not as `ops.convolution_blocked` describes it. Raises EnvironmentLack without ONNX
     Runtime."""

@@ -19,7 +19,7 @@ from netdsl.ir.graph import Graph
 from netdsl.ir.opdef import Target
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.types import NDArrayAny, TensorType
-from netdsl.runtime.blocked_layout import block_size
+from netdsl.runtime.blocked_layout import channel_block
 from netdsl.runtime.stepper import NEXT, DeviceState, Stepper
 from netdsl.training.checkpoint import OPTIMIZER
 from netdsl.training.engines.base import Phase, Step, StepResult
@@ -103,7 +103,8 @@ class StandardEngine:
         return DeviceState(arrays, device=device)
 
     def _models_for(self, recipe: Recipe, graph: Graph, target: Target) -> RecipeModels:
-        return RecipeModels(recipe, graph, target)
+        block = channel_block() if target.device == "cpu" else 0  # of this process's ONNX Runtime, which runs them
+        return RecipeModels(recipe, graph, replace(target, block=block))
 
     @property
     def device(self) -> str:
@@ -241,5 +242,4 @@ def step_result(values: dict[str, NDArrayAny]) -> StepResult:
 
 def _target(device: Literal["cpu", "cuda"], threads: int | None) -> Target:
     """What the engine's sessions run on; it starts their threads itself where their number is given."""
-    block = block_size() if device == "cpu" else 0
-    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None, block=block)
+    return Target(device, threads or os.cpu_count() or 1, certain=threads is not None)
